@@ -1,0 +1,66 @@
+//! The only reader of clocks.
+//!
+//! Everything that needs the time takes a [`Clock`], so that a test can decide what time it is.
+//! Reading a clock anywhere else is refused by clippy (`clippy.toml`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// A source of wall-clock time (UTC) that can be cloned freely.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The machine's clock.
+    #[default]
+    System,
+    /// A clock that stands still until it is told to move. For tests.
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The current time, read now, never cached.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    pub fn now(&self) -> DateTime<Utc> {
+        match self {
+            Self::System => Utc::now(),
+            Self::Manual(clock) => clock.now(),
+        }
+    }
+}
+
+/// The monotonic clock, for measuring how long something took. Not for deciding anything.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
+pub fn monotonic_now() -> Instant {
+    Instant::now()
+}
+
+/// A clock set by hand; clones share the same time.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl ManualClock {
+    /// A clock that stands at `start`.
+    #[must_use]
+    pub fn new(start: DateTime<Utc>) -> Self {
+        Self(Arc::new(Mutex::new(start)))
+    }
+
+    /// The time it stands at.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the clock by `delta`, which may be negative.
+    pub fn advance(&self, delta: TimeDelta) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += delta;
+    }
+
+    /// Sets the clock to `time`.
+    pub fn set(&self, time: DateTime<Utc>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
+    }
+}

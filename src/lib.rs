@@ -1,0 +1,29 @@
+//! Keystile answers one question for other services: *may this API key do this, now?*
+//! It also keeps the keys.
+//!
+//! The modules below stand in dependency order: each may use those above it, never those below.
+//! `ARCHITECTURE.md` has the map; `tests/architecture.rs` holds the rules:
+//!
+//! - [`policy`] is pure: it knows `std` and `chrono`, no clock, no IO.
+//! - [`storage`] is the only user of diesel, [`grpc`] the only one of tonic and prost.
+//! - [`clock`] is the only reader of clocks.
+
+pub mod clock;
+pub mod policy;
+
+pub mod token;
+
+pub mod storage;
+
+pub mod admin;
+pub mod authorize;
+
+pub mod grpc;
+
+pub mod config;
+pub mod embedded;
+pub mod telemetry;
+
+pub mod server;
+
+pub mod cli;

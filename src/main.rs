@@ -1,0 +1,2 @@
+//! The `keystile` program: parse, dispatch, exit code.
+fn main() {}
