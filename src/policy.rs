@@ -26,7 +26,9 @@ mod key;
 mod name_pattern;
 mod path;
 mod pattern_error;
+mod period;
 mod prefix_table;
+mod record;
 mod request;
 mod rule;
 mod scope;
@@ -43,6 +45,10 @@ pub use key::{KeyPolicy, KeyState};
 pub use name_pattern::{NAME_BYTES_MAX, NamePattern};
 pub use path::{MalformedPath, PATH_BYTES_MAX, normalise_path};
 pub use pattern_error::{PATTERN_BYTES_MAX, PatternError};
+pub use record::{
+    Budget, BudgetSubject, Key, KeyTotals, NewBudget, NewKey, Owner, Period, RATE_LIMIT_MAX, RateLimits,
+    RateWindows,
+};
 pub use request::{AccessRequest, Dimension, DimensionSet};
 pub use rule::{AccessRule, PATTERNS_MAX, RuleError};
 pub use scope::{SCOPE_ADMIN, SCOPE_AUTHORIZE, SCOPE_BYTES_MAX, SCOPE_READ, Scope, is_literal_scope};

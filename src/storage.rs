@@ -1,1 +1,24 @@
-//! (being written)
+//! PostgreSQL: the only user of diesel.
+//!
+//! Free functions on a connection, grouped by aggregate, one file a table group; each file has private
+//! row structs and converts them to the types of [`crate::policy`] in one place. No repository traits:
+//! PostgreSQL is the only store. What the functions mean together is up to the use cases.
+//!
+//! Lock order, each ascending: owners and keys, then secrets and digests, budgets, usage, and **the
+//! revision row last** (see [`changes`]).
+
+pub mod budgets;
+pub mod changes;
+mod errors;
+mod key_rows;
+pub mod keys;
+pub mod migrations;
+pub mod owners;
+pub mod peppers;
+mod pool;
+mod schema;
+pub mod secrets;
+pub mod usage;
+
+pub use errors::StorageError;
+pub use pool::{Connection, READ_TIMEOUT, Store, WRITE_TIMEOUT, Work};

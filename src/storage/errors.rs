@@ -1,0 +1,112 @@
+//! What can go wrong in the store, by what the caller can do about it.
+
+use diesel::ConnectionError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_async::pooled_connection::PoolError as ConnectError;
+use diesel_async::pooled_connection::deadpool::PoolError;
+
+/// A failed call of the store. `Display` may hold text of PostgreSQL: it is for the log, never for an
+/// answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The database is out of reach, overloaded, read-only or too slow: nothing is known to be wrong
+    /// with the request; try again later. A write may or may not have happened.
+    #[error("the database is out of reach: {0}")]
+    Unavailable(String),
+    /// A unique, check or exclusion constraint refused the change.
+    #[error("constraint {constraint} refused the change: {message}")]
+    Constraint {
+        /// The constraint's name.
+        constraint: String,
+        /// PostgreSQL's words.
+        message: String,
+    },
+    /// A row does not parse into its domain type: someone changed it by hand, or a defect wrote it.
+    /// Nothing can be decided from it.
+    #[error("{table} row {id} is corrupt: {what}")]
+    Corrupt {
+        /// The row's table.
+        table: &'static str,
+        /// The row's id.
+        id: i64,
+        /// What does not parse.
+        what: String,
+    },
+    /// Anything else: a defect.
+    #[error("the database refused a statement: {0}")]
+    Defect(String),
+}
+
+impl StorageError {
+    /// The name of the constraint that refused, if that is what happened.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Constraint { constraint, .. } => Some(constraint),
+            _ => None,
+        }
+    }
+}
+
+/// Only eight SQLSTATEs are typed by diesel; the others are told apart by PostgreSQL's (English) words.
+/// They all mean that the server is stopping, starting, overloaded or gave up waiting.
+const UNAVAILABLE_WORDS: [&str; 8] = [
+    "terminating connection",
+    "canceling statement due to",
+    "the database system is",
+    "too many clients",
+    "remaining connection slots",
+    "too many connections",
+    "deadlock detected",
+    "could not write",
+];
+
+impl From<DieselError> for StorageError {
+    fn from(error: DieselError) -> Self {
+        use DatabaseErrorKind as Kind;
+        match error {
+            DieselError::DatabaseError(kind, info) => {
+                let message = info.message().to_owned();
+                match kind {
+                    Kind::UniqueViolation
+                    | Kind::ForeignKeyViolation
+                    | Kind::CheckViolation
+                    | Kind::ExclusionViolation
+                    | Kind::RestrictViolation => Self::Constraint {
+                        constraint: info.constraint_name().unwrap_or_default().to_owned(),
+                        message,
+                    },
+                    Kind::UnableToSendCommand
+                    | Kind::ClosedConnection
+                    | Kind::ReadOnlyTransaction
+                    | Kind::SerializationFailure => Self::Unavailable(message),
+                    _ if UNAVAILABLE_WORDS.iter().any(|words| message.contains(words)) => {
+                        Self::Unavailable(message)
+                    }
+                    _ => Self::Defect(message),
+                }
+            }
+            DieselError::BrokenTransactionManager => {
+                Self::Unavailable("a connection broke in mid-transaction".to_owned())
+            }
+            other => Self::Defect(other.to_string()),
+        }
+    }
+}
+
+impl From<ConnectionError> for StorageError {
+    fn from(error: ConnectionError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<PoolError> for StorageError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(ConnectError::QueryError(query)) => query.into(),
+            PoolError::Backend(ConnectError::ConnectionError(connect)) => connect.into(),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

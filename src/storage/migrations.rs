@@ -1,0 +1,92 @@
+//! The schema: which migrations there are, which have run, and running the rest.
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{StorageError, Store};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// Held while migrating, so that replicas that start at once take turns. ("keystile" in ASCII.)
+const ADVISORY_LOCK: i64 = 0x6b65_7973_7469_6c65;
+
+/// Where the schema stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaStatus {
+    /// Migrations that have run, oldest first.
+    pub applied: Vec<String>,
+    /// Migrations of this program that have not.
+    pub pending: Vec<String>,
+}
+
+/// Reads where the schema stands and changes nothing.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn status(store: &Store) -> Result<SchemaStatus, StorageError> {
+    store.read("schema.status", |connection| Box::pin(read_status(connection))).await
+}
+
+async fn read_status(connection: &mut AsyncPgConnection) -> Result<SchemaStatus, StorageError> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        version: String,
+    }
+    let exists: bool = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "to_regclass('__diesel_schema_migrations') IS NOT NULL",
+    ))
+    .get_result(connection)
+    .await?;
+    let applied: Vec<String> = if exists {
+        diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
+            .load::<Version>(connection)
+            .await?
+            .into_iter()
+            .map(|row| row.version)
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let pending = known()?.into_iter().filter(|version| !applied.contains(version)).collect();
+    Ok(SchemaStatus { applied, pending })
+}
+
+fn known() -> Result<Vec<String>, StorageError> {
+    use diesel::migration::{Migration, MigrationSource};
+    let migrations: Vec<Box<dyn Migration<diesel::pg::Pg>>> = MIGRATIONS.migrations().map_err(defect)?;
+    let mut versions: Vec<String> =
+        migrations.iter().map(|migration| migration.name().version().to_string()).collect();
+    versions.sort();
+    Ok(versions)
+}
+
+/// Runs what is pending and returns its versions. Safe when several replicas start at once.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn run(store: &Store) -> Result<Vec<String>, StorageError> {
+    let mut connection = store.connection().await?;
+    // Waits for whoever is migrating now. Ends with the session at the latest.
+    diesel::sql_query("SELECT pg_advisory_lock($1)")
+        .bind::<BigInt, _>(ADVISORY_LOCK)
+        .execute(&mut connection)
+        .await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let result = harness
+        .run_pending_migrations(MIGRATIONS)
+        .map(|versions| versions.iter().map(ToString::to_string).collect())
+        .map_err(defect);
+    let mut connection = harness.into_inner();
+    diesel::sql_query("SELECT pg_advisory_unlock($1)")
+        .bind::<BigInt, _>(ADVISORY_LOCK)
+        .execute(&mut connection)
+        .await?;
+    result
+}
+
+fn defect(error: Box<dyn std::error::Error + Send + Sync>) -> StorageError {
+    StorageError::Defect(format!("migration: {error}"))
+}

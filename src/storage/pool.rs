@@ -1,0 +1,162 @@
+//! Connections: a pool that gives up soon, and named transactions with their local settings.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use diesel_async::TransactionManager as _;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::StorageError;
+
+type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+
+/// What a closure that is given a connection returns: `Box::pin(async move { ... })`.
+pub type Work<'c, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'c>>;
+
+/// A connection that is checked out of the pool.
+pub type Connection = Object<AsyncPgConnection>;
+
+/// How long a reading call may take in all, connection included, before it is UNAVAILABLE. Bounds what a
+/// caller waits for a database that hangs (a failover, a stopped machine).
+pub const READ_TIMEOUT: Duration = Duration::from_millis(1_800);
+
+/// The same for a write. What has begun may still commit.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Every transaction sets these for itself, so that they hold whatever the server's or the role's
+/// defaults are, and behind a pooler that hands connections around.
+///
+/// - `synchronous_commit`: what is acknowledged is on disk.
+/// - `idle_in_transaction_session_timeout`: a replica that is stopped in mid-transaction must not hold
+///   the revision row.
+const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
+     SET LOCAL statement_timeout = '8s'; \
+     SET LOCAL lock_timeout = '4s'; \
+     SET LOCAL idle_in_transaction_session_timeout = '1s'";
+
+/// The store: a pool of connections to PostgreSQL. Clones share the pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<AsyncPgConnection>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("pool", &self.pool.status()).finish()
+    }
+}
+
+impl Store {
+    /// A store on the database at `url`. Connects when first used, at most `connections_max` times.
+    ///
+    /// # Errors
+    /// [`StorageError::Defect`] where the pool cannot be built.
+    pub fn new(url: &SecretString, connections_max: u32) -> Result<Self, StorageError> {
+        let mut config = ManagerConfig::default();
+        // The default recycling asks the server at every checkout; a closed connection is seen anyway.
+        config.recycling_method = RecyclingMethod::Fast;
+        let manager = AsyncDieselConnectionManager::new_with_config(url.expose_secret(), config);
+        let pool = Pool::builder(manager)
+            .max_size(usize::try_from(connections_max).unwrap_or(usize::MAX))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .build()
+            .map_err(|error| StorageError::Defect(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// A connection of its own, outside the limits of [`Store::read`] and [`Store::write`]; for
+    /// migrations and the like.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub async fn connection(&self) -> Result<Connection, StorageError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Runs a reading call, at most [`READ_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Those of `f`, and [`StorageError::Unavailable`].
+    pub async fn read<R, F>(&self, name: &'static str, f: F) -> Result<R, StorageError>
+    where
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, StorageError> + Send,
+    {
+        let work = async {
+            let mut connection = self.connection().await?;
+            f(&mut connection).await
+        };
+        match timeout(READ_TIMEOUT, work.instrument(tracing::debug_span!("read", read.name = name))).await {
+            Ok(result) => result,
+            Err(_) => Err(StorageError::Unavailable(format!("{name} took too long"))),
+        }
+    }
+
+    /// Runs `f` in one transaction, in a task of its own: a caller that goes away (its deadline came)
+    /// cannot tear it. At most [`WRITE_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Those of `f`, which roll the transaction back, and [`StorageError::Unavailable`] (then it may or
+    /// may not have committed).
+    pub async fn write<R, E, F>(&self, name: &'static str, f: F) -> Result<R, E>
+    where
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<StorageError> + Send + 'static,
+    {
+        let store = self.clone();
+        let work = async move {
+            let mut connection = store.connection().await?;
+            transaction(&mut connection, f).await
+        };
+        let bounded = async move {
+            match timeout(WRITE_TIMEOUT, work).await {
+                Ok(result) => result,
+                Err(_) => Err(StorageError::Unavailable(format!("{name} took too long")).into()),
+            }
+        };
+        let span = tracing::debug_span!("transaction", transaction.name = name);
+        match tokio::spawn(bounded.instrument(span)).await {
+            Ok(result) => result,
+            Err(error) => Err(StorageError::Defect(format!("{name} ended early: {error}")).into()),
+        }
+    }
+}
+
+/// Runs `f` in a transaction with the local settings that every one of ours has.
+async fn transaction<R, E, F>(connection: &mut AsyncPgConnection, f: F) -> Result<R, E>
+where
+    F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, E> + Send,
+    R: Send,
+    E: From<StorageError> + Send,
+{
+    Transactions::begin_transaction(connection).await.map_err(StorageError::from)?;
+    let result = match connection.batch_execute(LOCAL_SETTINGS).await {
+        Ok(()) => f(connection).await,
+        Err(error) => Err(StorageError::from(error).into()),
+    };
+    match result {
+        Ok(value) => {
+            Transactions::commit_transaction(connection).await.map_err(StorageError::from)?;
+            Ok(value)
+        }
+        Err(error) => {
+            // What cannot be rolled back is a broken connection, which the pool discards.
+            if let Err(rollback) = Transactions::rollback_transaction(connection).await {
+                tracing::warn!(error = %rollback, "a rollback failed");
+            }
+            Err(error)
+        }
+    }
+}

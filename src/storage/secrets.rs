@@ -1,0 +1,220 @@
+//! `key_secrets` and `key_digests`: from a token to its key.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::StorageError;
+use super::changes;
+use super::key_rows::KeyRow;
+use super::owners::OwnerRow;
+use super::schema::{api_keys, key_digests, key_secrets, owners, revision_counter};
+use crate::policy::{Key, KeyId, RateLimits, Revision};
+use crate::token::{Digest, KeyHash, PepperId};
+
+/// At most this many secrets of one prefix are tried with bcrypt (semantics: key_prefix).
+pub const CANDIDATES_MAX: i64 = 8;
+
+/// Identity of a secret; a rotation makes a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretId(i64);
+
+/// A key's secret to be stored.
+#[derive(Debug)]
+pub struct NewSecret<'a> {
+    /// Whose.
+    pub key_id: KeyId,
+    /// What an administrator may see of the token.
+    pub key_prefix: &'a str,
+    /// bcrypt of the whole token.
+    pub key_hash: &'a KeyHash,
+    /// It comes from an older system: its prefix need not be unique.
+    pub imported: bool,
+}
+
+/// Stores the current secret of a key.
+///
+/// # Errors
+/// [`StorageError`]; a constraint where the prefix of an own token is taken.
+pub async fn insert(
+    connection: &mut AsyncPgConnection,
+    secret: &NewSecret<'_>,
+    now: DateTime<Utc>,
+) -> Result<SecretId, StorageError> {
+    let id = diesel::insert_into(key_secrets::table)
+        .values((
+            key_secrets::key_id.eq(secret.key_id.get()),
+            key_secrets::is_current.eq(true),
+            key_secrets::key_prefix.eq(secret.key_prefix),
+            key_secrets::key_hash.eq(secret.key_hash.expose()),
+            key_secrets::imported.eq(secret.imported),
+            key_secrets::created_at.eq(now),
+        ))
+        .returning(key_secrets::secret_id)
+        .get_result(connection)
+        .await?;
+    Ok(SecretId(id))
+}
+
+/// Stores the digest of a secret that has just been made.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn insert_digest(
+    connection: &mut AsyncPgConnection,
+    secret: SecretId,
+    pepper_id: &PepperId,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    diesel::insert_into(key_digests::table)
+        .values((
+            key_digests::digest.eq(digest.as_bytes().as_slice()),
+            key_digests::pepper_id.eq(pepper_id.as_str()),
+            key_digests::secret_id.eq(secret.0),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What came of [`store_proven_digest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestOutcome {
+    /// The secret has its digest.
+    Stored,
+    /// The secret is gone, or has another hash: what was proven is not the key's token any more.
+    SecretChanged,
+}
+
+/// Stores the digest of a token that bcrypt has just proven, **only where the secret still has the very
+/// hash that was proven**: a rotation in between must not resurrect the old token. The row lock makes a
+/// rotation under way wait, or be seen.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn store_proven_digest(
+    connection: &mut AsyncPgConnection,
+    secret: SecretId,
+    proven: &KeyHash,
+    pepper_id: &PepperId,
+    digest: &Digest,
+) -> Result<DigestOutcome, StorageError> {
+    let still: Option<i64> = key_secrets::table
+        .filter(key_secrets::secret_id.eq(secret.0))
+        .filter(key_secrets::key_hash.eq(proven.expose()))
+        .select(key_secrets::secret_id)
+        .for_share()
+        .first(connection)
+        .await
+        .optional()?;
+    if still.is_none() {
+        return Ok(DigestOutcome::SecretChanged);
+    }
+    diesel::insert_into(key_digests::table)
+        .values((
+            key_digests::digest.eq(digest.as_bytes().as_slice()),
+            key_digests::pepper_id.eq(pepper_id.as_str()),
+            key_digests::secret_id.eq(secret.0),
+        ))
+        .on_conflict_do_nothing()
+        .execute(connection)
+        .await?;
+    Ok(DigestOutcome::Stored)
+}
+
+/// A secret that may be a presented token's, to be tried with bcrypt.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Which.
+    pub secret_id: SecretId,
+    /// What to try.
+    pub key_hash: KeyHash,
+}
+
+/// The secrets with this prefix that have no digest under any of `pepper_ids` (where one has, a mismatch
+/// is final), lowest key id first, at most [`CANDIDATES_MAX`].
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn candidates(
+    connection: &mut AsyncPgConnection,
+    key_prefix: &str,
+    pepper_ids: &[&str],
+) -> Result<Vec<Candidate>, StorageError> {
+    let with_digest = key_digests::table
+        .filter(key_digests::secret_id.eq(key_secrets::secret_id))
+        .filter(key_digests::pepper_id.eq_any(pepper_ids));
+    let first: Vec<(i64, String, bool)> = key_secrets::table
+        .filter(key_secrets::key_prefix.eq(key_prefix))
+        .order((key_secrets::key_id, key_secrets::secret_id))
+        .limit(CANDIDATES_MAX)
+        .select((key_secrets::secret_id, key_secrets::key_hash, diesel::dsl::exists(with_digest)))
+        .load(connection)
+        .await?;
+    let open = first.into_iter().filter(|(_, _, has_digest)| !has_digest);
+    open.map(|(id, hash, _)| {
+        let key_hash = KeyHash::parse(&hash).map_err(|error| StorageError::Corrupt {
+            table: "key_secrets",
+            id,
+            what: format!("key_hash: {error}"),
+        })?;
+        Ok(Candidate { secret_id: SecretId(id), key_hash })
+    })
+    .collect()
+}
+
+/// A key that was found by its token's digest, as of `revision`.
+#[derive(Clone, Debug)]
+pub struct ProvenKey {
+    /// The key.
+    pub key: Key,
+    /// Limits over all keys of its owner.
+    pub owner_rate_limits: RateLimits,
+    /// Until when the token works, where it was rotated away. Exclusive.
+    pub grace_end: Option<DateTime<Utc>>,
+}
+
+/// The key whose secret has one of `digests`, and the newest revision, in one statement: what is found, or
+/// not found, is the state at that revision.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn find_by_digest(
+    connection: &mut AsyncPgConnection,
+    digests: &[Digest],
+) -> Result<(Option<ProvenKey>, Revision), StorageError> {
+    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
+    let (revision, key, secret, owner): (i64, Option<KeyRow>, Option<SecretColumns>, Option<OwnerRow>) =
+        revision_counter::table
+            .left_join(key_digests::table.on(key_digests::digest.eq_any(digests)))
+            .left_join(
+                key_secrets::table
+                    .on(key_secrets::secret_id.nullable().eq(key_digests::secret_id.nullable())),
+            )
+            .left_join(api_keys::table.on(api_keys::key_id.nullable().eq(key_secrets::key_id.nullable())))
+            .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
+            .select((
+                revision_counter::revision,
+                Option::<KeyRow>::as_select(),
+                Option::<SecretColumns>::as_select(),
+                Option::<OwnerRow>::as_select(),
+            ))
+            .first(connection)
+            .await?;
+    let revision = changes::parse(revision)?;
+    let (Some(key), Some(secret)) = (key, secret) else { return Ok((None, revision)) };
+    let owner_disabled = owner.as_ref().is_some_and(|owner| owner.is_disabled());
+    let proven = ProvenKey {
+        key: key.into_key(secret.key_prefix, owner_disabled)?,
+        owner_rate_limits: owner.map(|owner| owner.rate_limits()).unwrap_or_default(),
+        grace_end: secret.expire_at,
+    };
+    Ok((Some(proven), revision))
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = key_secrets)]
+struct SecretColumns {
+    key_prefix: String,
+    expire_at: Option<DateTime<Utc>>,
+}

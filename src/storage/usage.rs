@@ -1,0 +1,106 @@
+//! `key_usage`: what keys have used.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::StorageError;
+use super::schema::key_usage;
+use crate::policy::{KeyId, KeyTotals};
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = key_usage)]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+struct UsageRow {
+    key_id: i64,
+    total_requests: i64,
+    total_tokens: i64,
+    total_cost_micros: i64,
+    authorized_count: i64,
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+/// The totals of some keys. A key that was never used has no row, and none in the answer.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn totals(
+    connection: &mut AsyncPgConnection,
+    keys: &[KeyId],
+) -> Result<Vec<(KeyId, KeyTotals)>, StorageError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
+    let rows: Vec<UsageRow> = key_usage::table
+        .filter(key_usage::key_id.eq_any(ids))
+        .select(UsageRow::as_select())
+        .load(connection)
+        .await?;
+    let totals = rows.into_iter().filter_map(|row| {
+        let totals = KeyTotals {
+            total_requests: row.total_requests,
+            total_tokens: row.total_tokens,
+            total_cost_micros: row.total_cost_micros,
+            authorized_count: row.authorized_count,
+            last_used_time: row.last_used_at,
+        };
+        Some((KeyId::new(row.key_id)?, totals))
+    });
+    Ok(totals.collect())
+}
+
+/// Stores the totals that an imported key brings along.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn insert(
+    connection: &mut AsyncPgConnection,
+    key_id: KeyId,
+    totals: &KeyTotals,
+) -> Result<(), StorageError> {
+    diesel::insert_into(key_usage::table)
+        .values((
+            key_usage::key_id.eq(key_id.get()),
+            key_usage::total_requests.eq(totals.total_requests),
+            key_usage::total_tokens.eq(totals.total_tokens),
+            key_usage::total_cost_micros.eq(totals.total_cost_micros),
+            key_usage::authorized_count.eq(totals.authorized_count),
+            key_usage::last_used_at.eq(totals.last_used_time),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// ALLOWs of one key since the last flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uses {
+    /// Which key.
+    pub key_id: KeyId,
+    /// How many.
+    pub count: i64,
+    /// When the last one was.
+    pub last_used_time: DateTime<Utc>,
+}
+
+/// Adds ALLOWs to the totals of their keys, in one statement, rows in order of key.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn add_uses(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Result<(), StorageError> {
+    let ids: Vec<i64> = uses.iter().map(|uses| uses.key_id.get()).collect();
+    let counts: Vec<i64> = uses.iter().map(|uses| uses.count).collect();
+    let times: Vec<DateTime<Utc>> = uses.iter().map(|uses| uses.last_used_time).collect();
+    diesel::sql_query(
+        "INSERT INTO key_usage AS usage (key_id, authorized_count, last_used_at) \
+         SELECT * FROM unnest($1, $2, $3) AS uses (key_id, count, last) ORDER BY key_id \
+         ON CONFLICT (key_id) DO UPDATE SET \
+         authorized_count = usage.authorized_count + excluded.authorized_count, \
+         last_used_at = greatest(usage.last_used_at, excluded.last_used_at)",
+    )
+    .bind::<Array<BigInt>, _>(ids)
+    .bind::<Array<BigInt>, _>(counts)
+    .bind::<Array<Timestamptz>, _>(times)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
