@@ -1,6 +1,6 @@
 //! Tokens: what they look like, how they are recognised, and how they are proven.
 //!
-//! - [`format`](self) of a token, and [`Presented`]: what a caller handed over, sorted into *own*, *foreign*
+//! - [`Token`] and its format, and [`Presented`]: what a caller handed over, sorted into *own*, *foreign*
 //!   and [`Malformed`] by its bytes alone. A mistyped own token is refused here, before any shared memory,
 //!   database or bcrypt is touched.
 //! - [`Digest`]: HMAC-SHA-256 of the token under a [`Pepper`], the fast way to a key's row.
