@@ -12,6 +12,7 @@ pub mod changes;
 mod errors;
 mod key_rows;
 pub mod keys;
+pub mod listing;
 pub mod migrations;
 pub mod owners;
 pub mod peppers;

@@ -49,10 +49,6 @@ pub(super) struct KeyRow {
 }
 
 impl KeyRow {
-    pub(super) fn user_id(&self) -> i64 {
-        self.user_id
-    }
-
     /// The key, with what other tables know of it. Fails where a column does not parse: nothing is
     /// decided from such a row.
     pub(super) fn into_key(self, key_prefix: String, owner_disabled: bool) -> Result<Key, StorageError> {

@@ -8,8 +8,8 @@ use super::StorageError;
 use super::changes;
 use super::key_rows::KeyRow;
 use super::owners::OwnerRow;
-use super::schema::{api_keys, key_digests, key_secrets, owners, revision_counter};
-use crate::policy::{Key, KeyId, RateLimits, Revision};
+use super::schema::{api_keys, budgets, key_digests, key_secrets, owners, revision_counter};
+use crate::policy::{BudgetId, Key, KeyId, RateLimits, Revision};
 use crate::token::{Digest, KeyHash, PepperId};
 
 /// At most this many secrets of one prefix are tried with bcrypt (semantics: key_prefix).
@@ -172,7 +172,11 @@ pub struct ProvenKey {
     pub owner_rate_limits: RateLimits,
     /// Until when the token works, where it was rotated away. Exclusive.
     pub grace_end: Option<DateTime<Utc>>,
+    /// Budgets of the key and of its owner, by id.
+    pub budgets: Vec<BudgetId>,
 }
+
+type FoundRow = (i64, Option<KeyRow>, Option<SecretColumns>, Option<OwnerRow>, Vec<i64>);
 
 /// The key whose secret has one of `digests`, and the newest revision, in one statement: what is found, or
 /// not found, is the state at that revision.
@@ -184,23 +188,30 @@ pub async fn find_by_digest(
     digests: &[Digest],
 ) -> Result<(Option<ProvenKey>, Revision), StorageError> {
     let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-    let (revision, key, secret, owner): (i64, Option<KeyRow>, Option<SecretColumns>, Option<OwnerRow>) =
-        revision_counter::table
-            .left_join(key_digests::table.on(key_digests::digest.eq_any(digests)))
-            .left_join(
-                key_secrets::table
-                    .on(key_secrets::secret_id.nullable().eq(key_digests::secret_id.nullable())),
-            )
-            .left_join(api_keys::table.on(api_keys::key_id.nullable().eq(key_secrets::key_id.nullable())))
-            .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
-            .select((
-                revision_counter::revision,
-                Option::<KeyRow>::as_select(),
-                Option::<SecretColumns>::as_select(),
-                Option::<OwnerRow>::as_select(),
-            ))
-            .first(connection)
-            .await?;
+    let of_key_or_owner = budgets::table
+        .filter(
+            budgets::key_id
+                .eq(api_keys::key_id.nullable())
+                .or(budgets::user_id.eq(api_keys::user_id.nullable())),
+        )
+        .order(budgets::budget_id)
+        .select(budgets::budget_id);
+    let (revision, key, secret, owner, budgets): FoundRow = revision_counter::table
+        .left_join(key_digests::table.on(key_digests::digest.eq_any(digests)))
+        .left_join(
+            key_secrets::table.on(key_secrets::secret_id.nullable().eq(key_digests::secret_id.nullable())),
+        )
+        .left_join(api_keys::table.on(api_keys::key_id.nullable().eq(key_secrets::key_id.nullable())))
+        .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
+        .select((
+            revision_counter::revision,
+            Option::<KeyRow>::as_select(),
+            Option::<SecretColumns>::as_select(),
+            Option::<OwnerRow>::as_select(),
+            diesel::dsl::array(of_key_or_owner),
+        ))
+        .first(connection)
+        .await?;
     let revision = changes::parse(revision)?;
     let (Some(key), Some(secret)) = (key, secret) else { return Ok((None, revision)) };
     let owner_disabled = owner.as_ref().is_some_and(|owner| owner.is_disabled());
@@ -208,6 +219,7 @@ pub async fn find_by_digest(
         key: key.into_key(secret.key_prefix, owner_disabled)?,
         owner_rate_limits: owner.map(|owner| owner.rate_limits()).unwrap_or_default(),
         grace_end: secret.expire_at,
+        budgets: budgets.into_iter().filter_map(BudgetId::new).collect(),
     };
     Ok((Some(proven), revision))
 }
