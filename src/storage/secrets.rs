@@ -139,7 +139,7 @@ pub struct Candidate {
 pub async fn candidates(
     connection: &mut AsyncPgConnection,
     key_prefix: &str,
-    pepper_ids: &[&str],
+    pepper_ids: &[String],
 ) -> Result<Vec<Candidate>, StorageError> {
     let with_digest = key_digests::table
         .filter(key_digests::secret_id.eq(key_secrets::secret_id))

@@ -1,0 +1,115 @@
+//! Who may call this service: service tokens with reserved scopes.
+//!
+//! A service token is a key of the operator. It passes checks 1 to 5 with the peer's address, then its
+//! scopes are looked at. Observe mode never applies here.
+
+use std::net::IpAddr;
+
+use super::{AuthorizeError, Authorizer, Proof};
+use crate::policy::{
+    AccessRequest, CheckSet, Dimension, DimensionSet, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
+    SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
+};
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// `keystile.authorize`, or admin.
+    Authorize,
+    /// `keystile.read`, or admin.
+    Read,
+    /// `keystile.admin`.
+    Admin,
+}
+
+impl Needed {
+    /// The scope's name.
+    #[must_use]
+    pub const fn scope(self) -> &'static str {
+        match self {
+            Self::Authorize => SCOPE_AUTHORIZE,
+            Self::Read => SCOPE_READ,
+            Self::Admin => SCOPE_ADMIN,
+        }
+    }
+}
+
+/// A caller that was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The key of its token; `None` where the service runs without authentication.
+    pub key_id: Option<KeyId>,
+    /// It may do everything.
+    pub is_admin: bool,
+    /// Where it calls from.
+    pub peer: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Whoever calls a service that runs without authentication.
+    #[must_use]
+    pub const fn anonymous(peer: Option<IpAddr>) -> Self {
+        Self { key_id: None, is_admin: true, peer }
+    }
+}
+
+/// Why a caller was not let in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallerError {
+    /// The token is unknown, revoked, expired, or its owner is disabled: one answer for all.
+    #[error("the service token is not valid")]
+    Unknown,
+    /// The token may not be used from this address.
+    #[error("the service token may not be used from this address")]
+    Address,
+    /// The token is known, but lacks the scope.
+    #[error("the service token lacks the scope {}", .0.scope())]
+    Scope(Needed),
+    /// Nothing is known of the token.
+    #[error(transparent)]
+    Undecided(#[from] AuthorizeError),
+}
+
+impl Authorizer {
+    /// Lets a caller in, or says why not.
+    ///
+    /// # Errors
+    /// [`CallerError`].
+    pub async fn authenticate(
+        &self,
+        token: &[u8],
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Result<Caller, CallerError> {
+        let Proof { key, .. } = self.prove(token).await?;
+        let now = self.clock.now();
+        let Some(proven) = key.filter(|key| key.grace_end.is_none_or(|end| now < end)) else {
+            return Err(CallerError::Unknown);
+        };
+        let policy = KeyPolicy { observe: CheckSet::EMPTY, ..proven.key.policy };
+        let address = peer.map(|peer| peer.to_string());
+        let access = AccessRequest {
+            client_ip: address.as_deref().map(str::as_bytes),
+            not_applicable: DimensionSet::EMPTY
+                .with(Dimension::Model)
+                .with(Dimension::Endpoint)
+                .with(Dimension::Chatbot),
+            ..AccessRequest::default()
+        };
+        match evaluate(&KeySnapshot::compile(&policy), &access, now).denied {
+            None => {}
+            Some(Reason::IpNotAllowed) => return Err(CallerError::Address),
+            Some(_) => return Err(CallerError::Unknown),
+        }
+        // Only the operator's keys may hold reserved scopes; a row that says otherwise grants nothing.
+        let is_operator = proven.key.user_id == UserId::OPERATOR;
+        let granted =
+            |asked: &str| is_operator && policy.scopes.iter().any(|scope| Scope::grants(scope, asked));
+        let is_admin = granted(SCOPE_ADMIN);
+        if is_admin || granted(needed.scope()) {
+            return Ok(Caller { key_id: Some(proven.key.key_id), is_admin, peer });
+        }
+        Err(CallerError::Scope(needed))
+    }
+}

@@ -1,0 +1,186 @@
+//! From a presented token to its key: check 1 of the decision.
+//!
+//! The digest leads to the row. A secret that has no digest yet (an imported one, or one whose pepper was
+//! lost) is proven by bcrypt, once, and gets its digest then. Every way of being wrong ends in the same
+//! "no key".
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::Authorizer;
+use crate::policy::Revision;
+use crate::storage::secrets::{self, DigestOutcome, ProvenKey};
+use crate::storage::{StorageError, changes};
+use crate::token::{BcryptError, Digest, PepperId, Presented};
+
+/// Why no decision was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorizeError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StorageError),
+    /// Too many tokens wait for bcrypt: try again later.
+    #[error("too many tokens wait to be proven")]
+    Overloaded,
+    /// bcrypt failed: a defect.
+    #[error("bcrypt: {0}")]
+    Bcrypt(BcryptError),
+    /// The store has not reached the revision that the caller asked for.
+    #[error("revision {wanted} is not reached; the newest is {head}")]
+    RevisionNotReached {
+        /// `min_revision`.
+        wanted: Revision,
+        /// What there is.
+        head: Revision,
+    },
+}
+
+impl From<BcryptError> for AuthorizeError {
+    fn from(error: BcryptError) -> Self {
+        match error {
+            BcryptError::Overloaded => Self::Overloaded,
+            other => Self::Bcrypt(other),
+        }
+    }
+}
+
+/// What came of a token, as of a revision.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The key, if the token is one's. `None` says nothing about why.
+    pub key: Option<ProvenKey>,
+    /// The state is at least as new as this.
+    pub revision: Revision,
+}
+
+/// The newest state that a caller insists on, and how long it waits for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Freshness {
+    /// At least this revision.
+    pub min_revision: Revision,
+    /// At most so long.
+    pub wait_max: Duration,
+}
+
+/// How often the store is asked again while waiting for a revision.
+const REVISION_POLL: Duration = Duration::from_millis(25);
+
+/// Tokens that are being proven by bcrypt: several calls with the same token run it once. Entries go with
+/// their last caller.
+#[derive(Debug, Default)]
+pub(super) struct Upgrades(Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>);
+
+impl Upgrades {
+    fn turn(&self, digest: Digest) -> Arc<AsyncMutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(AsyncMutex::new(()));
+        turns.insert(digest, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+impl Authorizer {
+    /// Waits until the store has reached a revision.
+    pub(super) async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
+        if freshness.min_revision.get() == 0 {
+            return Ok(());
+        }
+        let deadline = crate::clock::monotonic_now() + freshness.wait_max;
+        loop {
+            let head = self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
+            if head >= freshness.min_revision {
+                return Ok(());
+            }
+            if crate::clock::monotonic_now() + REVISION_POLL >= deadline {
+                return Err(AuthorizeError::RevisionNotReached { wanted: freshness.min_revision, head });
+            }
+            tokio::time::sleep(REVISION_POLL).await;
+        }
+    }
+
+    /// Finds the key of a token. `None` for every way of being wrong: malformed, unknown, a look-alike.
+    ///
+    /// # Errors
+    /// [`AuthorizeError`]: nothing is known of the token then.
+    pub(super) async fn prove(&self, token: &[u8]) -> Result<Proof, AuthorizeError> {
+        let Ok(presented) = Presented::classify(token, &self.brand) else {
+            // Refused before bcrypt and the key tables; the revision is asked for the answer alone.
+            let revision =
+                self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
+            return Ok(Proof { key: None, revision });
+        };
+        let digests = self.peppers.digests(presented.bytes());
+        let proof = self.find(&digests).await?;
+        if proof.key.is_some() {
+            return Ok(proof);
+        }
+        self.prove_by_bcrypt(presented, &digests, proof).await
+    }
+
+    async fn find(&self, digests: &[(&PepperId, Digest)]) -> Result<Proof, AuthorizeError> {
+        let digests: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
+        let (key, revision) = self
+            .store
+            .read("secrets.find_by_digest", |connection| {
+                Box::pin(async move { secrets::find_by_digest(connection, &digests).await })
+            })
+            .await?;
+        Ok(Proof { key, revision })
+    }
+
+    async fn prove_by_bcrypt(
+        &self,
+        presented: Presented<'_>,
+        digests: &[(&PepperId, Digest)],
+        unknown: Proof,
+    ) -> Result<Proof, AuthorizeError> {
+        if self.candidates(presented.prefix()).await?.is_empty() {
+            return Ok(unknown);
+        }
+        let (pepper_id, digest) = self.peppers.digest_current(presented.bytes());
+        let turn = self.upgrades.turn(digest);
+        let _ours = turn.lock().await;
+        // Whoever had the turn before may have proven this very token.
+        let proof = self.find(digests).await?;
+        if proof.key.is_some() {
+            return Ok(proof);
+        }
+        for candidate in self.candidates(presented.prefix()).await? {
+            if !self.bcrypt.verify(presented.to_token(), candidate.key_hash.clone()).await? {
+                continue;
+            }
+            let pepper_id = pepper_id.clone();
+            let outcome = self
+                .store
+                .write::<_, StorageError, _>("secrets.store_proven_digest", move |connection| {
+                    Box::pin(async move {
+                        let (secret, hash) = (candidate.secret_id, &candidate.key_hash);
+                        secrets::store_proven_digest(connection, secret, hash, &pepper_id, &digest).await
+                    })
+                })
+                .await?;
+            // Read anew either way: time has passed, and the key may have been revoked or rotated.
+            return match outcome {
+                DigestOutcome::Stored | DigestOutcome::SecretChanged => self.find(digests).await,
+            };
+        }
+        Ok(proof)
+    }
+
+    async fn candidates(&self, key_prefix: &str) -> Result<Vec<secrets::Candidate>, AuthorizeError> {
+        let pepper_ids: Vec<String> = self.peppers.ids().map(|id| id.as_str().to_owned()).collect();
+        let key_prefix = key_prefix.to_owned();
+        let candidates = self.store.read("secrets.candidates", |connection| {
+            Box::pin(async move { secrets::candidates(connection, &key_prefix, &pepper_ids).await })
+        });
+        Ok(candidates.await?)
+    }
+}
