@@ -1,1 +1,70 @@
-//! (being written)
+//! The use cases of administration: write, log, answer with what is there now.
+//!
+//! Nothing here knows gRPC. Every change runs in one transaction that locks the resource first and takes
+//! the revision last (see [`crate::storage::changes`]), in a task of its own, so that a caller who goes
+//! away cannot tear it. A change that changes nothing takes no revision.
+
+mod create;
+mod errors;
+mod etag;
+mod grants;
+mod owners;
+mod read;
+mod revoke;
+mod snapshot;
+mod template;
+
+pub use create::{CreateKey, CreatedKey};
+pub use errors::AdminError;
+pub use etag::Etag;
+pub use grants::{GrantField, GrantPatterns, Grants};
+pub use owners::OwnerView;
+pub use read::{KeyPage, KeyView, ListKeys};
+pub use template::{KeyDraft, Template};
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::policy::Revision;
+use crate::storage::Store;
+use crate::token::{BcryptCost, BcryptPool, Brand, Peppers};
+
+/// What administration needs. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    store: Store,
+    settings: Settings,
+}
+
+/// How keys are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of new tokens.
+    pub brand: Brand,
+    /// Of new hashes.
+    pub bcrypt_cost: BcryptCost,
+    /// Threads for bcrypt.
+    pub bcrypt: BcryptPool,
+    /// Peppers of digests.
+    pub peppers: Arc<Peppers>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// A resource after a change, and the revision of the change (of its last change, where this one had
+/// nothing to do).
+#[derive(Clone, Debug)]
+pub struct Changed<T> {
+    /// The resource as it is now.
+    pub resource: T,
+    /// The revision.
+    pub revision: Revision,
+}
+
+impl Admin {
+    /// Administration of a store.
+    #[must_use]
+    pub fn new(store: Store, settings: Settings) -> Self {
+        Self { store, settings }
+    }
+}

@@ -22,4 +22,4 @@ pub mod secrets;
 pub mod usage;
 
 pub use errors::StorageError;
-pub use pool::{Connection, READ_TIMEOUT, Store, WRITE_TIMEOUT, Work};
+pub use pool::{Connection, READ_TIMEOUT, Session, Store, WRITE_TIMEOUT, Work};

@@ -20,6 +20,9 @@ type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 /// What a closure that is given a connection returns: `Box::pin(async move { ... })`.
 pub type Work<'c, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'c>>;
 
+/// A session with the database, inside or outside of a transaction: what the functions of the store take.
+pub type Session = AsyncPgConnection;
+
 /// A connection that is checked out of the pool.
 pub type Connection = Object<AsyncPgConnection>;
 

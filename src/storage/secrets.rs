@@ -153,14 +153,55 @@ pub async fn candidates(
         .await?;
     let open = first.into_iter().filter(|(_, _, has_digest)| !has_digest);
     open.map(|(id, hash, _)| {
-        let key_hash = KeyHash::parse(&hash).map_err(|error| StorageError::Corrupt {
-            table: "key_secrets",
-            id,
-            what: format!("key_hash: {error}"),
-        })?;
+        let key_hash = parse_hash(id, &hash)?;
         Ok(Candidate { secret_id: SecretId(id), key_hash })
     })
     .collect()
+}
+
+/// Until when the token before the last rotation works, if it still does.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn grace_end(
+    connection: &mut AsyncPgConnection,
+    key_id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StorageError> {
+    let end: Option<Option<DateTime<Utc>>> = key_secrets::table
+        .filter(key_secrets::key_id.eq(key_id.get()))
+        .filter(key_secrets::expire_at.gt(now))
+        .select(key_secrets::expire_at)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(end.flatten())
+}
+
+/// The hash of a key's current token.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn current_hash(
+    connection: &mut AsyncPgConnection,
+    key_id: KeyId,
+) -> Result<Option<KeyHash>, StorageError> {
+    let found: Option<(i64, String)> = key_secrets::table
+        .filter(key_secrets::key_id.eq(key_id.get()))
+        .filter(key_secrets::is_current)
+        .select((key_secrets::secret_id, key_secrets::key_hash))
+        .first(connection)
+        .await
+        .optional()?;
+    found.map(|(id, hash)| parse_hash(id, &hash)).transpose()
+}
+
+fn parse_hash(secret_id: i64, hash: &str) -> Result<KeyHash, StorageError> {
+    KeyHash::parse(hash).map_err(|error| StorageError::Corrupt {
+        table: "key_secrets",
+        id: secret_id,
+        what: format!("key_hash: {error}"),
+    })
 }
 
 /// A key that was found by its token's digest, as of `revision`.

@@ -1,0 +1,57 @@
+//! Why an administrator's call failed, by what he can do about it.
+
+use crate::policy::{KeyId, UserId};
+use crate::storage::StorageError;
+use crate::token::BcryptError;
+
+use super::GrantField;
+
+/// A refused or failed call. Changes nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// There is no such key.
+    #[error("key {0} does not exist")]
+    KeyNotFound(KeyId),
+    /// The key is deleted; undelete it first.
+    #[error("key {0} is deleted")]
+    KeyDeleted(KeyId),
+    /// The resource has changed since the caller saw it: read it again.
+    #[error("the resource has changed since it was read: its etag is another one now")]
+    EtagMismatch,
+    /// Nothing can be taken from a rule that allows anything.
+    #[error("{} allows anything: nothing can be removed from it", .0.name())]
+    RuleIsAny(GrantField),
+    /// The set would grow past its bound.
+    #[error("{} would hold more than {max} members", field.name())]
+    SetTooLarge {
+        /// Which.
+        field: GrantField,
+        /// Its bound.
+        max: usize,
+    },
+    /// Only the operator's keys may hold reserved scopes.
+    #[error("only keys of user 0 may hold scopes of keystile; this key belongs to user {0}")]
+    ReservedScope(UserId),
+    /// The operator cannot be disabled.
+    #[error("user 0 is the operator and cannot be disabled")]
+    OperatorOwner,
+    /// Too much waits for bcrypt: try again later.
+    #[error("too many tokens wait to be hashed")]
+    Overloaded,
+    /// bcrypt failed: a defect.
+    #[error("bcrypt: {0}")]
+    Bcrypt(BcryptError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StorageError),
+}
+
+impl From<BcryptError> for AdminError {
+    fn from(error: BcryptError) -> Self {
+        match error {
+            BcryptError::Overloaded => Self::Overloaded,
+            other => Self::Bcrypt(other),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading keys.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::{Admin, AdminError, snapshot};
+use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
+use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::listing::{self, KeyFilter, Page};
+use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
+use crate::token::KeyHash;
+
+/// A key with everything that is shown of it.
+#[derive(Clone, Debug)]
+pub struct KeyView {
+    /// The key.
+    pub key: Key,
+    /// What it has used.
+    pub totals: KeyTotals,
+    /// Its own budgets (not its owner's).
+    pub budgets: Vec<Budget>,
+    /// Until when the token before the last rotation works.
+    pub previous_token_end: Option<DateTime<Utc>>,
+    /// bcrypt of the current token; only where it was asked for.
+    pub key_hash: Option<KeyHash>,
+    /// When it was read; states are derived from it.
+    pub read_time: DateTime<Utc>,
+}
+
+/// Which keys to list.
+#[derive(Clone, Debug)]
+pub struct ListKeys {
+    /// Which.
+    pub filter: KeyFilter,
+    /// The key that the page before ended with.
+    pub after: Option<KeyId>,
+    /// Falling order of ids.
+    pub descending: bool,
+    /// At most so many.
+    pub limit: u16,
+}
+
+/// A page of keys.
+#[derive(Clone, Debug)]
+pub struct KeyPage {
+    /// The keys; their budgets are left out.
+    pub keys: Vec<KeyView>,
+    /// There are more: the next page comes after this key.
+    pub next_after: Option<KeyId>,
+    /// The page is at least as new as this.
+    pub revision: Revision,
+}
+
+/// The rest of what is shown of a key, read by its own transaction or connection.
+pub(super) async fn view(
+    session: &mut Session,
+    key: Key,
+    now: DateTime<Utc>,
+) -> Result<KeyView, StorageError> {
+    let totals = usage::totals(session, &[key.key_id]).await?;
+    Ok(KeyView {
+        totals: totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default(),
+        budgets: budgets::of(session, Some(key.key_id), None, now).await?,
+        previous_token_end: secrets::grace_end(session, key.key_id, now).await?,
+        key_hash: None,
+        read_time: now,
+        key,
+    })
+}
+
+impl Admin {
+    /// Reads a key; deleted ones are found until they are purged.
+    ///
+    /// # Errors
+    /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
+    pub async fn get_key(&self, key_id: KeyId) -> Result<KeyView, AdminError> {
+        let now = self.settings.clock.now();
+        let found = self.store.read("keys.get", move |session| {
+            Box::pin(async move {
+                match keys::get(session, key_id).await? {
+                    Some(key) => view(session, key, now).await.map(Some),
+                    None => Ok(None),
+                }
+            })
+        });
+        found.await?.ok_or(AdminError::KeyNotFound(key_id))
+    }
+
+    /// Reads a key with the hash of its token, and writes so into the audit log.
+    ///
+    /// # Errors
+    /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
+    pub async fn get_key_with_hash(&self, actor: Actor, key_id: KeyId) -> Result<KeyView, AdminError> {
+        let now = self.settings.clock.now();
+        self.store
+            .write("keys.get_with_hash", move |session| {
+                Box::pin(async move {
+                    let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+                    let mut shown = view(session, key, now).await?;
+                    shown.key_hash = secrets::current_hash(session, key_id).await?;
+                    let line = AuditLine { action: "keys.get_hash", before: None, after: None };
+                    let resource = Subject::Key(key_id).resource();
+                    changes::audit(session, shown.key.revision, &actor, &resource, line).await?;
+                    Ok(shown)
+                })
+            })
+            .await
+    }
+
+    /// Lists a page of keys.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn list_keys(&self, request: ListKeys) -> Result<KeyPage, AdminError> {
+        let now = self.settings.clock.now();
+        let limit = i64::from(request.limit);
+        // One more than asked for tells whether there is a next page.
+        let page = Page { after: request.after, descending: request.descending, limit: limit + 1 };
+        let read = self.store.read("keys.list", move |session| {
+            Box::pin(async move {
+                let revision = changes::head(session).await?;
+                let keys = listing::list(session, &request.filter, page, now).await?;
+                let ids: Vec<KeyId> = keys.iter().map(|key| key.key_id).collect();
+                let totals = usage::totals(session, &ids).await?;
+                Ok((revision, keys, totals))
+            })
+        });
+        let (revision, mut keys, totals) = read.await?;
+        let has_more = keys.len() > usize::from(request.limit);
+        keys.truncate(usize::from(request.limit));
+        let next_after = if has_more { keys.last().map(|key| key.key_id) } else { None };
+        let mut totals: BTreeMap<KeyId, KeyTotals> = totals.into_iter().collect();
+        let keys = keys.into_iter().map(|key| KeyView {
+            totals: totals.remove(&key.key_id).unwrap_or_default(),
+            budgets: Vec::new(),
+            previous_token_end: None,
+            key_hash: None,
+            read_time: now,
+            key,
+        });
+        Ok(KeyPage { keys: keys.collect(), next_after, revision })
+    }
+}
+
+/// A key after a change: its lines of the logs written, its revision taken, and read back.
+///
+/// The last call of a transaction that changes a key.
+pub(super) async fn finish(
+    session: &mut Session,
+    actor: &Actor,
+    action: &'static str,
+    before: Option<&Key>,
+    key_id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<super::Changed<KeyView>, AdminError> {
+    let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    let mut shown = view(session, after, now).await?;
+    let line =
+        AuditLine { action, before: before.map(snapshot::key), after: Some(snapshot::key(&shown.key)) };
+    let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
+    keys::stamp(session, key_id, revision).await?;
+    shown.key.revision = revision;
+    Ok(super::Changed { resource: shown, revision })
+}

@@ -1,0 +1,59 @@
+//! A resource as the audit log shows it before and after a change. Never a token, hash or digest.
+
+use serde_json::{Value, json};
+
+use crate::policy::{AccessRule, Key, Owner, RateLimits, RateWindows};
+
+/// A key for the audit log.
+pub(super) fn key(key: &Key) -> Value {
+    let policy = &key.policy;
+    json!({
+        "key_id": key.key_id.get(),
+        "user_id": key.user_id.get(),
+        "display_name": key.display_name.as_str(),
+        "description": key.description.as_str(),
+        "tags": key.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(),
+        "metadata": key.metadata.as_map(),
+        "key_prefix": key.key_prefix,
+        "permissions": policy.permissions.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+        "scopes": policy.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+        "models": rule(&policy.models),
+        "endpoints": rule(&policy.endpoints),
+        "ips": rule(&policy.ips),
+        "chatbots": rule(&policy.chatbots),
+        "observe": policy.observe.iter().map(|check| check.as_str()).collect::<Vec<_>>(),
+        "rate_limits": rate_limits(key.rate_limits),
+        "expire_time": policy.expire_time,
+        "revoke_time": key.revoke_time,
+        "revoke_reason": key.revoke_reason.as_str(),
+        "delete_time": key.delete_time,
+    })
+}
+
+/// An owner for the audit log.
+pub(super) fn owner(owner: &Owner) -> Value {
+    json!({
+        "user_id": owner.user_id.get(),
+        "disable_time": owner.disable_time,
+        "rate_limits": rate_limits(owner.rate_limits),
+    })
+}
+
+/// `"any"`, or the list of patterns.
+fn rule<P: ToString>(rule: &AccessRule<P>) -> Value {
+    match rule {
+        AccessRule::Any => Value::from("any"),
+        AccessRule::Only(patterns) => patterns.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn rate_limits(limits: RateLimits) -> Value {
+    let windows = |windows: RateWindows| {
+        json!({
+            "per_minute": windows.per_minute,
+            "per_hour": windows.per_hour,
+            "per_day": windows.per_day,
+        })
+    };
+    json!({ "requests": windows(limits.requests), "tokens": windows(limits.tokens) })
+}
