@@ -1,6 +1,7 @@
 //! Every rule of the mapping, on rows that differ from a plain one in a single column, and the whole export.
 
 mod amounts;
+mod decisions;
 mod fixture;
 mod grants;
 mod hostile;
