@@ -5,6 +5,7 @@
 //! away cannot tear it. A change that changes nothing takes no revision.
 
 mod create;
+pub mod enclava;
 mod errors;
 mod etag;
 mod grants;
