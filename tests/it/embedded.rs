@@ -6,6 +6,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -203,12 +204,21 @@ async fn an_awkward_place_serves_privately_reports_failures_and_ignores_stale_fi
     assert!(failed.to_string().contains("syntax error"), "{failed}");
     fs::write(&settings, sound).unwrap();
 
-    // As after a crash of the machine, with the old process id now someone else's.
-    let stale = format!("{}\n{}\n1700000000\n5432\n", std::process::id(), data_dir.join("pg").display());
+    // As after a crash of the machine, with the old process id now that of another program of the same user.
+    let mut other = Command::new("cat")
+        .uid(server_dir.uid())
+        .gid(server_dir.gid())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stale = format!("{}\n{}\n1700000000\n5432\n", other.id(), data_dir.join("pg").display());
     fs::write(data_dir.join("pg/postmaster.pid"), stale).unwrap();
     let cluster = Cluster::start(options(&data_dir)).await.unwrap();
     assert_eq!(number(&cluster.url(DATABASE), "SELECT 1::bigint AS number").await, 1);
     cluster.stop().await.unwrap();
+    assert_eq!(other.try_wait().unwrap(), None, "the other program isn't touched");
+    drop(other.stdin.take());
+    other.wait().unwrap();
 }
 
 /// Where the running server of this data directory says that its socket is.
