@@ -13,7 +13,7 @@
 //!
 //! What does not belong here: acting on a setting.
 
-mod database;
+pub(crate) mod database;
 mod decisions;
 pub mod environment;
 mod fault;

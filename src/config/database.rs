@@ -3,7 +3,7 @@
 //! | flag | variable | default | bound |
 //! |---|---|---|---|
 //! | `--database-url` | `KEYSTILE_DATABASE_URL`, else the file `KEYSTILE_DATABASE_URL_FILE`, else `DATABASE_URL` | none: a private PostgreSQL in the data directory | `postgres://` or `postgresql://` |
-//! | `--data-dir` | `KEYSTILE_DATA_DIR` | the user's data directory | |
+//! | `--data-dir` | `KEYSTILE_DATA_DIR` | `keystile` in the user's data directory; for root `/var/lib/keystile` | |
 //! | `--auto-migrate` | `KEYSTILE_AUTO_MIGRATE` | false | |
 //! | `--pool-size` | `KEYSTILE_POOL_SIZE` | 16 | 2 to 1000 connections |
 
@@ -11,13 +11,17 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Fault, Faults};
+use crate::embedded;
 
 /// The variable that holds the database's URL.
 pub(super) const DATABASE_URL: &str = "KEYSTILE_DATABASE_URL";
+
+/// The variable that names the data directory.
+pub(crate) const DATA_DIR: &str = "KEYSTILE_DATA_DIR";
 
 /// Fewest connections of a replica: one follows the change log, one is left for everything else.
 pub const POOL_SIZE_MIN: u32 = 2;
@@ -36,9 +40,13 @@ pub struct Database {
     #[arg(long, value_name = "URL", env = DATABASE_URL, hide_env_values = true, value_parser = secret)]
     pub database_url: Option<SecretString>,
 
-    /// Directory of the private PostgreSQL [default: the user's data directory]
-    #[arg(long, value_name = "DIR", env = "KEYSTILE_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Directory of the private PostgreSQL [default: keystile in the user's data directory; for root
+    /// /var/lib/keystile]
+    ///
+    /// Empty only where there is no default, which [`Database::validate`] refuses unless there is a URL.
+    #[arg(long, value_name = "DIR", env = DATA_DIR, default_value = default_data_dir().into_os_string(),
+          hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub data_dir: PathBuf,
 
     /// Bring the schema of --database-url up to date at start
     #[arg(long, env = "KEYSTILE_AUTO_MIGRATE", value_parser = BoolishValueParser::new())]
@@ -60,8 +68,22 @@ impl Database {
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
-        self.database_url.iter().filter_map(url_fault).collect()
+        match &self.database_url {
+            Some(url) => url_fault(url).into_iter().collect(),
+            None if self.data_dir.as_os_str().is_empty() => {
+                vec![Fault::new(
+                    DATA_DIR,
+                    "there is no home directory to take a default in; name a directory",
+                )]
+            }
+            None => Vec::new(),
+        }
     }
+}
+
+/// The data directory where nothing names one; empty where there is no home.
+fn default_data_dir() -> PathBuf {
+    embedded::default_data_dir().unwrap_or_default()
 }
 
 /// Never says what the URL is: it holds a password.

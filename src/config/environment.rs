@@ -18,14 +18,21 @@ use super::Fault;
 struct Secret {
     variable: &'static str,
     file_variable: &'static str,
-    fallback: &'static str,
+    fallback: Option<&'static str>,
 }
 
-const SECRETS: [Secret; 1] = [Secret {
-    variable: super::database::DATABASE_URL,
-    file_variable: "KEYSTILE_DATABASE_URL_FILE",
-    fallback: "DATABASE_URL",
-}];
+const SECRETS: [Secret; 2] = [
+    Secret {
+        variable: super::database::DATABASE_URL,
+        file_variable: "KEYSTILE_DATABASE_URL_FILE",
+        fallback: Some("DATABASE_URL"),
+    },
+    Secret {
+        variable: "KEYSTILE_IMPORT_SOURCE_URL",
+        file_variable: "KEYSTILE_IMPORT_SOURCE_URL_FILE",
+        fallback: None,
+    },
+];
 
 /// Makes `command` and its subcommands read their variables as this module says. Returns what cannot be
 /// read; the settings concerned are then left unset.
@@ -45,28 +52,33 @@ fn read(arg: Arg, faults: &mut Vec<Fault>) -> Arg {
     let Some(variable) = arg.get_env().map(OsStr::to_os_string) else { return arg };
     match SECRETS.iter().find(|secret| variable == secret.variable) {
         Some(secret) => read_secret(arg, secret, faults),
-        None if value_of(&variable).is_none() => arg.env(Resettable::Reset),
-        None => arg,
+        None => unset_if_empty(arg),
     }
 }
 
+fn unset_if_empty(arg: Arg) -> Arg {
+    let empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    if empty { arg.env(Resettable::Reset) } else { arg }
+}
+
 fn read_secret(arg: Arg, secret: &Secret, faults: &mut Vec<Fault>) -> Arg {
-    match (value_of(secret.variable), value_of(secret.file_variable)) {
-        (Some(_), Some(_)) => {
+    let fallback = secret.fallback.filter(|variable| value_of(variable).is_some());
+    match (value_of(secret.variable), value_of(secret.file_variable), fallback) {
+        (Some(_), Some(_), _) => {
             let problem = format!("{} is set too; keep one of the two", secret.variable);
             faults.push(Fault::new(secret.file_variable, problem));
             arg
         }
-        (Some(_), None) => arg,
-        (None, Some(path)) => match read_first_line(Path::new(&path)) {
+        (Some(_), None, _) => arg,
+        (None, Some(path), _) => match read_first_line(Path::new(&path)) {
             Ok(value) => arg.env(Resettable::Reset).default_value(value).hide_default_value(true),
             Err(problem) => {
                 faults.push(Fault::new(secret.file_variable, problem));
                 arg.env(Resettable::Reset)
             }
         },
-        (None, None) if value_of(secret.fallback).is_some() => arg.env(secret.fallback),
-        (None, None) => arg.env(Resettable::Reset),
+        (None, None, Some(fallback)) => arg.env(fallback),
+        (None, None, None) => unset_if_empty(arg),
     }
 }
 

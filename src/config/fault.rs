@@ -56,7 +56,7 @@ impl IntoIterator for Faults {
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the configuration has {count} {}", if count == 1 { "fault" } else { "faults" })?;
+        write!(f, "{count} {}", if count == 1 { "setting is wrong:" } else { "settings are wrong:" })?;
         self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }

@@ -32,7 +32,7 @@ fn defaults_are_the_documented_ones() {
     assert!(!serve.no_auth);
     assert!(serve.bootstrap_token_file.is_none());
     assert!(serve.database.database_url.is_none());
-    assert!(serve.database.data_dir.is_none());
+    assert_eq!(serve.database.data_dir, crate::embedded::default_data_dir().unwrap());
     assert!(!serve.database.auto_migrate);
     assert_eq!(serve.database.pool_size, 16);
     assert!(serve.tokens.peppers_file.is_none());
@@ -128,7 +128,7 @@ fn all_faults_are_told_at_once() {
     .validate()
     .unwrap_err();
     let expected = format!(
-        "the configuration has 4 faults
+        "4 settings are wrong:
   KEYSTILE_NO_AUTH: lets every caller do everything, so it works on a loopback address only; 0.0.0.0:50051 can be reached from other machines
   KEYSTILE_BOOTSTRAP_TOKEN_FILE: {dir} is a directory, not a file
   KEYSTILE_DATABASE_URL: must start with postgres:// or postgresql://
@@ -154,6 +154,14 @@ fn a_database_url_is_never_shown() {
     assert_eq!(serve.database.database_url.as_ref().map(SecretString::expose_secret), Some(url));
     assert!(!format!("{serve:?}").contains("sesame"));
     assert_eq!(serve.validate(), Ok(()));
+}
+
+#[test]
+fn without_a_home_a_data_directory_must_be_named_or_a_database() {
+    let faults = serve(&["--data-dir="]).validate().unwrap_err().to_string();
+    assert!(faults.contains("KEYSTILE_DATA_DIR: there is no home directory"), "{faults}");
+    assert_eq!(serve(&["--data-dir=", "--database-url=postgres://h/d"]).validate(), Ok(()));
+    assert_eq!(serve(&["--data-dir=/srv/keys"]).database.data_dir, Path::new("/srv/keys"));
 }
 
 #[test]
