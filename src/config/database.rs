@@ -5,6 +5,7 @@
 //! | `--database-url` | `KEYSTILE_DATABASE_URL`, else the file `KEYSTILE_DATABASE_URL_FILE`, else `DATABASE_URL` | none: a private PostgreSQL in the data directory | `postgres://` or `postgresql://` |
 //! | `--data-dir` | `KEYSTILE_DATA_DIR` | `keystile` in the user's data directory; for root `/var/lib/keystile` | |
 //! | `--auto-migrate` | `KEYSTILE_AUTO_MIGRATE` | false | |
+//! | `--allow-data-loss` | `KEYSTILE_ALLOW_DATA_LOSS` | false | |
 //! | `--pool-size` | `KEYSTILE_POOL_SIZE` | 16 | 2 to 1000 connections |
 
 use std::convert::Infallible;
@@ -51,6 +52,12 @@ pub struct Database {
     /// Bring the schema of --database-url up to date at start
     #[arg(long, env = "KEYSTILE_AUTO_MIGRATE", value_parser = BoolishValueParser::new())]
     pub auto_migrate: bool,
+
+    /// Serve on a PostgreSQL that may lose in a crash what it acknowledged (fsync or full_page_writes off)
+    ///
+    /// For tests and trials: none of the guarantees hold then.
+    #[arg(long, env = "KEYSTILE_ALLOW_DATA_LOSS", value_parser = BoolishValueParser::new())]
+    pub allow_data_loss: bool,
 
     /// Connections to the database, 2 to 1000
     #[arg(long, value_name = "N", env = "KEYSTILE_POOL_SIZE", default_value_t = 16,
