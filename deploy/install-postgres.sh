@@ -70,8 +70,8 @@ NO_CLUSTER=$CLUSTER_SETTINGS/keystile-setup.conf
 
 remove_cluster_setting() {
     as_root rm -f "$NO_CLUSTER"
-    # Only if it is empty; the package doesn't need it.
-    as_root rmdir "$CLUSTER_SETTINGS" 2>/dev/null || true
+    # Only what is empty; the package needs neither.
+    as_root rmdir "$CLUSTER_SETTINGS" "${CLUSTER_SETTINGS%/*}" 2>/dev/null || true
 }
 
 apt_install() {
