@@ -32,7 +32,7 @@ places() {
 # Prints the first directory that holds both programs in a version that will do.
 find_programs() {
     places | while IFS= read -r dir; do
-        [ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] || continue
+        if [ ! -x "$dir/postgres" ] || [ ! -x "$dir/initdb" ]; then continue; fi
         major=$("$dir/postgres" --version 2>/dev/null | sed -n 's/.*(PostgreSQL) \([0-9]*\).*/\1/p')
         if [ "${major:-0}" -ge "$MAJOR_MIN" ]; then
             printf '%s (version %s)\n' "$dir" "$major"
