@@ -32,7 +32,7 @@ places() {
 # Prints the first directory that holds both programs in a version that will do.
 find_programs() {
     places | while IFS= read -r dir; do
-        [ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] || continue
+        if [ ! -x "$dir/postgres" ] || [ ! -x "$dir/initdb" ]; then continue; fi
         major=$("$dir/postgres" --version 2>/dev/null | sed -n 's/.*(PostgreSQL) \([0-9]*\).*/\1/p')
         if [ "${major:-0}" -ge "$MAJOR_MIN" ]; then
             printf '%s (version %s)\n' "$dir" "$major"
@@ -70,8 +70,8 @@ NO_CLUSTER=$CLUSTER_SETTINGS/keystile-setup.conf
 
 remove_cluster_setting() {
     as_root rm -f "$NO_CLUSTER"
-    # Only if it is empty; the package doesn't need it.
-    as_root rmdir "$CLUSTER_SETTINGS" 2>/dev/null || true
+    # Only what is empty; the package needs neither.
+    as_root rmdir "$CLUSTER_SETTINGS" "${CLUSTER_SETTINGS%/*}" 2>/dev/null || true
 }
 
 apt_install() {

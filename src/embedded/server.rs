@@ -30,8 +30,11 @@ const STOP_STEPS: [(Signal, Duration); 3] = [
     (Signal::KILL, Duration::from_secs(5)),
 ];
 
-/// After a postmaster was killed, its last sessions keep the shared memory until they notice.
-const LINGER_MAX: Duration = Duration::from_secs(10);
+/// After a postmaster was killed, its last sessions keep the shared memory until they notice: so often and so
+/// far apart we try again.
+const LINGER_ATTEMPTS_MAX: u32 = 100;
+const LINGER_PAUSE: Duration = Duration::from_millis(100);
+/// What a server says that finds them.
 const LINGER_MESSAGE: &str = "pre-existing shared memory block";
 
 /// What differs from one embedded server to another.
@@ -65,19 +68,14 @@ impl Server {
         programs: &ServerPrograms,
         settings: &Settings<'_>,
     ) -> Result<Self, EmbeddedError> {
-        let mut lingering = None;
-        let patient = async {
-            loop {
-                match Self::start_once(layout, account, programs, settings).await? {
-                    Started::Ready(server) => return Ok(server),
-                    Started::Lingering(error) => lingering = Some(error),
-                }
-                tokio::time::sleep(POLL_EVERY * 10).await;
+        let mut attempts = 0;
+        loop {
+            match Self::start_once(layout, account, programs, settings).await? {
+                Started::Ready(server) => return Ok(server),
+                Started::Lingering(error) if attempts == LINGER_ATTEMPTS_MAX => return Err(error),
+                Started::Lingering(_) => attempts += 1,
             }
-        };
-        match tokio::time::timeout(READY_MAX + LINGER_MAX, patient).await {
-            Ok(result) => result,
-            Err(_) => Err(lingering.unwrap_or_else(|| not_ready(layout, "it took too long", String::new()))),
+            tokio::time::sleep(LINGER_PAUSE).await;
         }
     }
 

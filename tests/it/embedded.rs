@@ -15,7 +15,7 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use keystile::embedded::{Cluster, DATABASE, EmbeddedError, Options, attach_url};
-use rustix::process::{Pid, Signal, geteuid, getpgid, kill_process};
+use rustix::process::{Pid, Signal, geteuid, getpgid, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 /// Tells [`holder`] which data directory to hold.
@@ -96,8 +96,27 @@ async fn holder() {
     cluster.stop().await.unwrap();
 }
 
-fn send(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+fn to_pid(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// The process that stops this data directory's server when its owner dies.
+fn watchdog(data_dir: &Path) -> Pid {
+    let is_it = |line: &str| line.contains("keystile-watchdog") && line.contains(data_dir.to_str().unwrap());
+    let pid = if cfg!(target_os = "linux") {
+        fs::read_dir("/proc").unwrap().find_map(|process| {
+            let path = process.unwrap().path();
+            // Others come and go meanwhile.
+            let line = fs::read(path.join("cmdline")).unwrap_or_default();
+            is_it(&String::from_utf8_lossy(&line))
+                .then(|| path.file_name().unwrap().to_str().unwrap().to_owned())
+        })
+    } else {
+        let lines = Command::new("ps").args(["-axww", "-o", "pid=,command="]).output().unwrap().stdout;
+        let lines = String::from_utf8(lines).unwrap();
+        lines.lines().find(|line| is_it(line)).map(|line| line.split_whitespace().next().unwrap().to_owned())
+    };
+    to_pid(pid.expect("there is a watchdog").parse().unwrap())
 }
 
 #[tokio::test]
@@ -118,13 +137,14 @@ async fn a_second_owner_is_refused_and_a_killed_ones_server_and_commits_are_take
     );
     assert_eq!(number(&beside, "SELECT number FROM kept").await, 42, "the first owner isn't disturbed");
 
-    // Suspended, the server outlives its owner in spite of the watchdog.
-    send(first_server, Signal::STOP);
+    kill_process(watchdog(temp.path()), Signal::KILL).unwrap();
     first.kill();
+    test_kill_process(to_pid(first_server)).expect("without the watchdog, the server outlives its owner");
     assert_eq!(attach_url(temp.path(), DATABASE).unwrap(), None, "a server without an owner isn't offered");
 
     let second = Cluster::start(options(temp.path())).await.unwrap();
     assert_ne!(second.server_pid(), first_server);
+    assert!(log(temp.path()).contains("received fast shutdown request"), "the leftover was stopped in order");
     assert_eq!(number(&second.url(DATABASE), "SELECT number FROM kept").await, 42);
     assert_eq!(attach_url(temp.path(), DATABASE).unwrap(), Some(second.url(DATABASE)));
     second.stop().await.unwrap();
@@ -143,6 +163,26 @@ async fn a_server_ends_with_its_killed_owner() {
 }
 
 #[tokio::test]
+async fn the_last_sessions_of_a_killed_server_are_waited_for() {
+    let temp = TempDir::new().unwrap();
+    let mut owner = Holder::spawn(temp.path());
+    let server = owner.server_pid();
+    let mut session = connect(&attach_url(temp.path(), DATABASE).unwrap().unwrap()).await;
+    let pid = "SELECT pg_backend_pid()::bigint AS number";
+    let pid = sql_query(pid).get_result::<Number>(&mut session).await.unwrap().number;
+    let pid = to_pid(u32::try_from(pid).unwrap());
+    kill_process(pid, Signal::STOP).unwrap();
+    kill_process(to_pid(server), Signal::KILL).unwrap();
+    owner.kill();
+
+    let start = tokio::spawn(Cluster::start(options(temp.path())));
+    let met = || log(temp.path()).contains("pre-existing shared memory block");
+    eventually("the new server meets the session", met).await;
+    kill_process(pid, Signal::CONT).unwrap();
+    start.await.unwrap().unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_owner_killed_while_the_cluster_is_made_leaves_nothing_in_the_way() {
     let mut interrupted = None;
     // On a busy machine, an owner may have finished before it is killed.
@@ -158,6 +198,10 @@ async fn an_owner_killed_while_the_cluster_is_made_leaves_nothing_in_the_way() {
     let cluster = Cluster::start(options(temp.path())).await.unwrap();
     assert_eq!(number(&cluster.url(DATABASE), "SELECT 1::bigint AS number").await, 1);
     cluster.stop().await.unwrap();
+}
+
+fn log(data_dir: &Path) -> String {
+    fs::read_to_string(data_dir.join("postgres.log")).unwrap()
 }
 
 fn unfinished_clusters(data_dir: &Path) -> usize {
@@ -185,8 +229,8 @@ async fn an_awkward_place_serves_privately_reports_failures_and_ignores_stale_fi
                     AND pg_encoding_to_char(encoding) = 'UTF8' AND datcollate = 'C' \
                     AND current_setting('data_checksums') = 'on' AND current_setting('listen_addresses') = ''";
     assert_eq!(number(&url, encoding).await, 1);
-    let server = Pid::from_raw(i32::try_from(cluster.server_pid()).unwrap());
-    assert_eq!(getpgid(server).unwrap(), server.unwrap(), "Ctrl-C in our terminal isn't for the server");
+    let server = to_pid(cluster.server_pid());
+    assert_eq!(getpgid(Some(server)).unwrap(), server, "Ctrl-C in our terminal isn't for the server");
     let server_dir = fs::metadata(data_dir.join("pg")).unwrap();
     assert_eq!(server_dir.mode() & 0o777, 0o700);
     assert_ne!(server_dir.uid(), 0, "PostgreSQL never runs as root");
