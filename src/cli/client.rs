@@ -211,7 +211,8 @@ fn unreachable_server(server: &Uri, error: &tonic::transport::Error) -> Failure 
     while let Some(source) = cause.source() {
         cause = source;
     }
-    Failure::new(format!("No server answers at {server}: {cause}."))
+    let server = server.to_string();
+    Failure::new(format!("No server answers at {}: {cause}.", server.trim_end_matches('/')))
         .next("Start one with `keystile serve`, or name another by --server or KEYSTILE_SERVER.")
 }
 
