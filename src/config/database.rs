@@ -43,8 +43,7 @@ pub struct Database {
 
     /// Directory of the private PostgreSQL [default: keystile in the user's data directory; for root
     /// /var/lib/keystile]
-    ///
-    /// Empty only where there is no default, which [`Database::validate`] refuses unless there is a URL.
+    // Empty only where there is no default; validate() refuses that unless there is a URL.
     #[arg(long, value_name = "DIR", env = DATA_DIR, default_value = default_data_dir().into_os_string(),
           hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub data_dir: PathBuf,
