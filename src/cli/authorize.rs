@@ -29,7 +29,7 @@ const SHOWN: usize = 10;
 const EXAMPLES: &str = "\
 Examples:
   keystile authorize --model gpt-4o --endpoint /v1/chat/completions --method POST < user.token
-  keystile authorize --judged-token-file user.token --not-applicable model,chatbot --client-ip 10.0.0.7
+  keystile authorize --judged-token-file user.token --not-applicable model,chatbot
   if keystile authorize --scope chat.completions < user.token >/dev/null; then echo yes; fi
 
 Exit code: 0 allowed, 1 denied, 2 no decision was made.";

@@ -126,7 +126,10 @@ pub fn plain(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) use self::tests::Written;
+
+#[cfg(test)]
+mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -163,8 +166,15 @@ pub(super) mod tests {
         }
     }
 
+    impl Output {
+        /// Of two writers, without colour.
+        pub fn to(format: Format, out: impl Write + 'static, err: impl Write + 'static) -> Self {
+            Self { format, colour: false, out: Box::new(out), err: Box::new(err), closed: false }
+        }
+    }
+
     fn to(out: impl Write + 'static, err: impl Write + 'static) -> Output {
-        Output { format: Format::Table, colour: false, out: Box::new(out), err: Box::new(err), closed: false }
+        Output::to(Format::Table, out, err)
     }
 
     #[test]

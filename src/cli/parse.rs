@@ -27,7 +27,7 @@ pub enum Stop {
 /// [`Stop`].
 pub fn parse(args: &[OsString]) -> Result<Cli, Stop> {
     let (mut command, mut faults) = environment::apply(Cli::command());
-    let mut all_values_fit = true;
+    let mut refused_argument = None;
     let matches = loop {
         let error = match command.clone().try_get_matches_from(args) {
             Ok(matches) => break matches,
@@ -35,26 +35,30 @@ pub fn parse(args: &[OsString]) -> Result<Cli, Stop> {
         };
         let Some(refused) = Refused::of(&error, &command) else { return Err(Stop::Clap(error)) };
         faults.push(refused.fault());
-        all_values_fit &= refused.variable.is_some();
+        if refused.variable.is_none() {
+            refused_argument = Some(error);
+        }
         command = take_out_of_the_way(command, &refused);
     };
-    // After a refused value of an argument, what matched has a value of the wrong type.
-    let cli = if all_values_fit { Some(Cli::from_arg_matches(&matches).map_err(Stop::Clap)?) } else { None };
-    if let Some(Err(more)) = cli.as_ref().map(|cli| cli.command.validate()) {
+    if let Some(error) = refused_argument {
+        // What matched has a value of the wrong type. Of a single fault clap itself tells more.
+        return Err(match Faults::check(faults) {
+            Err(faults) if faults.iter().count() > 1 => Stop::Faults(faults),
+            _ => Stop::Clap(error),
+        });
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(Stop::Clap)?;
+    if let Err(more) = cli.command.validate() {
         faults.extend(more);
     }
-    match (cli, Faults::check(faults)) {
-        (Some(cli), Ok(())) => Ok(cli),
-        (_, Err(faults)) => Err(Stop::Faults(faults)),
-        // Not reached: where values do not fit there is a fault.
-        (None, Ok(())) => Err(Stop::Clap(Cli::command().error(ErrorKind::ValueValidation, "invalid value"))),
-    }
+    Faults::check(faults).map_err(Stop::Faults)?;
+    Ok(cli)
 }
 
 /// A value that its argument refuses.
 struct Refused {
-    /// As clap names it: `--listen <ADDRESS:PORT>`.
-    argument: String,
+    /// Without its dashes.
+    flag: String,
     /// The variable that it came from; `None`: it was an argument.
     variable: Option<String>,
     problem: String,
@@ -70,7 +74,9 @@ impl Refused {
             _ => None,
         };
         let (argument, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-        let known = find(command, &argument)?;
+        // clap writes `--listen <ADDRESS:PORT>`; arguments without a flag are left to clap's own words.
+        let flag = argument.strip_prefix("--")?.split([' ', '=', '[']).next()?.to_owned();
+        let known = find(command, &flag)?;
         let came_from_variable = |variable: &&OsStr| {
             environment::value_of(variable).is_some_and(|set| set.to_string_lossy() == value)
         };
@@ -87,23 +93,22 @@ impl Refused {
         } else {
             format!("{value:?}: {problem}")
         };
-        Some(Self { argument, variable: variable.map(|name| name.to_string_lossy().into_owned()), problem })
+        Some(Self { flag, variable: variable.map(|name| name.to_string_lossy().into_owned()), problem })
     }
 
     fn fault(&self) -> Fault {
-        let argument = || self.argument.split(' ').next().unwrap_or(&self.argument).to_owned();
-        Fault::new(self.variable.clone().unwrap_or_else(argument), &self.problem)
+        Fault::new(self.variable.clone().unwrap_or_else(|| format!("--{}", self.flag)), &self.problem)
     }
 }
 
-fn find<'c>(command: &'c Command, argument: &str) -> Option<&'c Arg> {
-    let here = command.get_arguments().find(|arg| arg.to_string() == argument);
-    here.or_else(|| command.get_subcommands().find_map(|command| find(command, argument)))
+fn find<'c>(command: &'c Command, flag: &str) -> Option<&'c Arg> {
+    let here = command.get_arguments().find(|arg| arg.get_long() == Some(flag));
+    here.or_else(|| command.get_subcommands().find_map(|command| find(command, flag)))
 }
 
 fn take_out_of_the_way(command: Command, refused: &Refused) -> Command {
     let free = |arg: Arg| {
-        if arg.to_string() != refused.argument {
+        if arg.get_long() != Some(refused.flag.as_str()) {
             arg
         } else if refused.variable.is_some() {
             arg.env(Resettable::Reset)

@@ -32,7 +32,7 @@ impl Expiry {
 
     /// The instant, seen from `now`. `None` if it is beyond the calendar.
     #[must_use]
-    pub fn from_now(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub fn after(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
             Self::At(instant) => Some(instant),
             Self::In(length) => now.checked_add_signed(TimeDelta::from_std(length).ok()?),
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn an_expiry_is_an_instant_or_a_length_from_now() {
         let now = instant("2030-01-31T12:00:00.5Z");
-        let expiry = |text: &str| Expiry::parse(text).unwrap().from_now(now);
+        let expiry = |text: &str| Expiry::parse(text).unwrap().after(now);
         assert_eq!(expiry("1d"), Some(instant("2030-02-01T12:00:00.5Z")));
         assert_eq!(expiry("2031-01-01T02:00:00+02:00"), Some(instant("2031-01-01T00:00:00Z")));
         assert_eq!(expiry("500000000d"), None);

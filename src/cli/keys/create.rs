@@ -26,10 +26,11 @@ use crate::grpc::pb::create_key_request::Template as PbTemplate;
 const EXAMPLES: &str = "\
 Examples:
   keystile keys create --user-id 4 --name ci --template default --expire 90d
-  keystile keys create --user-id 4 --name narrow --template restricted --model 'gpt-4o*' --ip 10.0.0.0/8
-  keystile keys create --user-id 4 --name bot --template chatbot --chatbot-id 7 --chatbot-name Helpdesk
-  keystile keys create --user-id 4 --name team --budget monthly=100.00,warning=80.00 --token-out team.token
-  keystile keys create --user-id 0 --name gateway --scope keystile.authorize -o json | jq -r .token";
+  keystile keys create --user-id 4 --name lab --template restricted --model 'gpt-4o*'
+  keystile keys create --user-id 4 --name bot --template chatbot --chatbot-id 7 --chatbot-name Help
+  keystile keys create --user-id 4 --name team --budget monthly=100.00,warning=80.00
+  keystile keys create --user-id 0 --name gate --scope keystile.authorize --token-out gate.token
+  keystile keys create --user-id 4 --name app -o json | jq -r .token";
 
 /// Creates a key and shows its token, once
 #[derive(Args, Clone, Debug)]
@@ -53,7 +54,7 @@ pub struct Create {
     chatbot_name: Option<String>,
 
     /// What the key is for, at most 500 characters
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     description: String,
     /// Tag; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
@@ -187,7 +188,7 @@ impl Create {
         let expire_time = match self.expire {
             None => None,
             Some(expiry) => {
-                let instant = expiry.from_now(now);
+                let instant = expiry.after(now);
                 Some(instant.ok_or_else(|| Failure::new("--expire is beyond the end of the calendar."))?)
             }
         };

@@ -14,7 +14,7 @@ use crate::grpc::pb;
 const EXAMPLES: &str = "\
 Examples:
   keystile keys revoke 17 --reason 'leaked in a log'
-  keystile keys list --tag ci -o json | jq '.keys[].key_id' | xargs keystile keys revoke --reason 'ci is gone'";
+  keystile keys list --tag ci -o json | jq '.keys[].key_id' | xargs keystile keys revoke";
 
 /// Stops keys; one that is revoked already keeps its first reason
 ///
