@@ -20,6 +20,7 @@ mod money;
 mod output;
 mod owners;
 mod parse;
+mod serve;
 mod table;
 mod time;
 mod token_file;
@@ -68,6 +69,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckConfig(Box<check_config::CheckConfig>),
+    Serve(Box<serve::Serve>),
+    Migrate(Box<Migrate>),
+    Bootstrap(Box<Bootstrap>),
     Health(health::Health),
     Keys(keys::Keys),
     Owners(owners::Owners),
@@ -79,6 +83,12 @@ impl Command {
     fn validate(&self) -> Result<(), Faults> {
         match self {
             Self::CheckConfig(check_config) => check_config.serve.validate(),
+            Self::Serve(serve) => serve.serve.validate(),
+            Self::Migrate(migrate) => migrate.database.validate(),
+            Self::Bootstrap(bootstrap) => {
+                bootstrap.database.validate()?;
+                bootstrap.tokens.validate()
+            }
             Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
         }
     }
@@ -86,6 +96,9 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
+            Self::Serve(serve) => serve.run().await,
+            Self::Migrate(migrate) => migrate.run().await,
+            Self::Bootstrap(bootstrap) => bootstrap.run().await,
             Self::Health(health) => health.run().await,
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,
