@@ -1,6 +1,6 @@
 //! The command line: one file a command, and the admin client that most of them share.
 //!
-//! - [`parse`] reads arguments and environment; [`output`] alone writes; [`failure`] words what went wrong.
+//! - `parse` reads arguments and environment; `output` alone writes; `failure` words what went wrong.
 //! - Tokens never come from arguments, which other users of the machine can see.
 //! - Exit codes are a contract: 0 done (allowed, serving), 1 no (denied, not serving), 2 it could not be done.
 //!
@@ -33,11 +33,11 @@ use clap::{Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::bootstrap::Bootstrap;
+pub use self::failure::Failure;
 pub use self::import::{Enclava, Import, Source};
 pub use self::migrate::Migrate;
 pub use self::token_file::TokenFile;
 
-use self::failure::Failure;
 use self::output::{Format, Output};
 use self::parse::Stop;
 use crate::config::Faults;
