@@ -69,7 +69,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckConfig(Box<check_config::CheckConfig>),
-    Serve(Box<serve::Serve>),
+    Serve(Box<serve::ServeCommand>),
     Migrate(Box<Migrate>),
     Bootstrap(Box<Bootstrap>),
     Health(health::Health),

@@ -17,13 +17,13 @@ administrator's token to admin.token there.";
 /// Runs the service until SIGTERM or SIGINT
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Serve {
+pub struct ServeCommand {
     /// What it is told.
     #[command(flatten)]
     pub serve: config::Serve,
 }
 
-impl Serve {
+impl ServeCommand {
     /// Serves.
     ///
     /// # Errors
