@@ -9,6 +9,7 @@
 
 pub mod budgets;
 pub mod changes;
+pub mod enclava_source;
 mod errors;
 mod key_rows;
 pub mod keys;
