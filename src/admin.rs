@@ -4,6 +4,7 @@
 //! the revision last (see [`crate::storage::changes`]), in a task of its own, so that a caller who goes
 //! away cannot tear it. A change that changes nothing takes no revision.
 
+mod bootstrap;
 mod create;
 pub mod enclava;
 mod errors;
@@ -16,10 +17,11 @@ mod revoke;
 mod snapshot;
 mod template;
 
+pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, CreatedKey};
 pub use errors::AdminError;
 pub use etag::Etag;
-pub use grants::{GrantField, GrantPatterns, Grants};
+pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
 pub use owners::OwnerView;
 pub use read::{KeyPage, KeyView, ListKeys};
 pub use template::{KeyDraft, Template};

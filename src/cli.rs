@@ -1,1 +1,134 @@
-//! (being written)
+//! The command line: one file a command, and the admin client that most of them share.
+//!
+//! - [`parse`] reads arguments and environment; [`output`] alone writes; [`failure`] words what went wrong.
+//! - Tokens never come from arguments, which other users of the machine can see.
+//! - Exit codes are a contract: 0 done (allowed, serving), 1 no (denied, not serving), 2 it could not be done.
+//!
+//! What does not belong here: deciding anything. A client command asks the server.
+
+mod authorize;
+mod bootstrap;
+mod check_config;
+mod client;
+mod failure;
+mod health;
+mod import;
+mod json;
+mod keys;
+mod migrate;
+mod money;
+mod output;
+mod owners;
+mod parse;
+mod table;
+mod time;
+mod token_file;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::runtime;
+
+pub use self::bootstrap::Bootstrap;
+pub use self::import::{Enclava, Import, Source};
+pub use self::migrate::Migrate;
+pub use self::token_file::TokenFile;
+
+use self::failure::Failure;
+use self::output::{Format, Output};
+use self::parse::Stop;
+use crate::config::Faults;
+
+/// The exit code of a decision that denies.
+const DENIED: u8 = 1;
+/// The exit code of a probe of a server that does not serve.
+const NOT_SERVING: u8 = 1;
+/// The exit code when something could not be done.
+const FAILED: u8 = 2;
+
+/// Keystile answers for other services: may this API key do this, now? It also keeps the keys.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keystile",
+    version,
+    max_term_width = 110,
+    after_help = "\
+A first session:
+  keystile serve
+  keystile keys create --user-id 4 --name first --template default --token-out first.token
+  keystile authorize --model gpt-4o --judged-token-file first.token"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    CheckConfig(Box<check_config::CheckConfig>),
+    Health(health::Health),
+    Keys(keys::Keys),
+    Owners(owners::Owners),
+    Authorize(authorize::Authorize),
+}
+
+impl Command {
+    /// Checks what takes more than one argument alone.
+    fn validate(&self) -> Result<(), Faults> {
+        match self {
+            Self::CheckConfig(check_config) => check_config.serve.validate(),
+            Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
+        }
+    }
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::CheckConfig(check_config) => check_config.run(),
+            Self::Health(health) => health.run().await,
+            Self::Keys(keys) => keys.run().await,
+            Self::Owners(owners) => owners.run().await,
+            Self::Authorize(authorize) => authorize.run().await,
+        }
+    }
+}
+
+/// Runs the program with `args`, its own name first, to its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    let result = match parse::parse(&args) {
+        Ok(cli) => run_command(cli.command),
+        Err(Stop::Clap(error)) => return show_clap(&error),
+        Err(Stop::Faults(faults)) => Err(faults.into()),
+    };
+    result.unwrap_or_else(|error| {
+        let output = &mut Output::of_process(Format::Table);
+        output.note(&format!("error: {}", worded(&error)));
+        ExitCode::from(FAILED)
+    })
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime =
+        runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(command.run())
+}
+
+/// Help and version to stdout, everything else to stderr, in colour where that is wanted.
+fn show_clap(error: &clap::Error) -> ExitCode {
+    // A reader that has gone away does not want the help any more.
+    let _unread = error.print();
+    if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}
+
+/// A failure that was foreseen is worded already; any other tells its causes.
+fn worded(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.to_string(),
+        None => format!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

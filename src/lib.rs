@@ -20,8 +20,9 @@ pub mod authorize;
 
 pub mod grpc;
 
-pub mod config;
 pub mod embedded;
+
+pub mod config;
 pub mod telemetry;
 
 pub mod server;

@@ -1,2 +1,7 @@
 //! The `keystile` program: parse, dispatch, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keystile::cli::run(std::env::args_os())
+}

@@ -8,7 +8,7 @@ use crate::policy::{BudgetSubject, NewBudget, NewKey, UserId};
 use crate::storage::changes::Actor;
 use crate::storage::secrets::NewSecret;
 use crate::storage::{Session, StorageError, budgets, keys, secrets};
-use crate::token::{Digest, KeyHash, PepperId, Token, os_rng};
+use crate::token::{Digest, KeyHash, PepperId, Presented, Token, os_rng};
 
 /// A key to be created.
 #[derive(Clone, Debug)]
@@ -36,11 +36,12 @@ const PREFIX_CONSTRAINT: &str = "key_secrets_own_prefix_is_unique";
 
 /// What is stored of a new token.
 #[derive(Clone, Debug)]
-struct MadeSecret {
+pub(super) struct MadeSecret {
     key_prefix: String,
     key_hash: KeyHash,
     pepper_id: PepperId,
     digest: Digest,
+    imported: bool,
 }
 
 /// Ends a transaction that was only to validate.
@@ -108,14 +109,23 @@ impl Admin {
         }
     }
 
-    async fn make_secret(&self, token: &Token) -> Result<MadeSecret, AdminError> {
+    pub(super) async fn make_secret(&self, token: &Token) -> Result<MadeSecret, AdminError> {
         let key_hash = self.settings.bcrypt.hash(token.clone(), self.settings.bcrypt_cost).await?;
         let (pepper_id, digest) = self.settings.peppers.digest_current(token.expose().as_bytes());
-        Ok(MadeSecret { key_prefix: token.prefix(), key_hash, pepper_id: pepper_id.clone(), digest })
+        // A token that an operator supplies may have a foreign shape, whose prefix need not be unique.
+        let presented = Presented::classify(token.expose().as_bytes(), &self.settings.brand);
+        let imported = !presented.is_ok_and(|presented| presented.is_own());
+        Ok(MadeSecret {
+            key_prefix: token.prefix(),
+            key_hash,
+            pepper_id: pepper_id.clone(),
+            digest,
+            imported,
+        })
     }
 }
 
-async fn insert(
+pub(super) async fn insert(
     session: &mut Session,
     actor: &Actor,
     key: &NewKey,
@@ -125,7 +135,7 @@ async fn insert(
 ) -> Result<Changed<KeyView>, AdminError> {
     let key_id = keys::insert(session, key, now).await?;
     let secret =
-        NewSecret { key_id, key_prefix: &made.key_prefix, key_hash: &made.key_hash, imported: false };
+        NewSecret { key_id, key_prefix: &made.key_prefix, key_hash: &made.key_hash, imported: made.imported };
     let secret_id = secrets::insert(session, &secret, now).await?;
     secrets::insert_digest(session, secret_id, &made.pepper_id, &made.digest).await?;
     let mut ids = Vec::with_capacity(new_budgets.len());

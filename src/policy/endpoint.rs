@@ -125,8 +125,11 @@ pub(super) fn parse_request_method(value: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::proptest;
+    use proptest::{prop_assert, prop_assert_eq};
+
     use super::{EndpointPattern, parse_request_method};
-    use crate::policy::{MalformedPath, PatternError};
+    use crate::policy::{MalformedPath, PatternError, normalise_path};
 
     fn canonical(text: &str) -> String {
         EndpointPattern::parse(text).unwrap().to_string()
@@ -231,5 +234,29 @@ mod tests {
             assert_eq!(parse_request_method(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(parse_request_method(b"G\xff"), None);
+    }
+    proptest! {
+        #[test]
+        fn what_is_accepted_parses_to_itself(text in "(([A-C]{1,2},){0,3}[A-C]{1,2} )?/[ -~é\u{80}-\u{a5}]{0,12}[*]?") {
+            if let Ok(pattern) = EndpointPattern::parse(&text) {
+                prop_assert_eq!(EndpointPattern::parse(pattern.as_str()), Ok(pattern.clone()));
+                prop_assert!(pattern.methods().is_sorted());
+            }
+        }
+
+        /// However a path is spelled, in the pattern and in the request, both mean the same.
+        #[test]
+        fn a_path_as_a_pattern_matches_itself(path in "(/|/[a-zA-Z0-9 é%~.]{1,6}){1,4}", other in "/[a-z/]{0,6}") {
+            if let (Ok(pattern), Ok(normal)) = (EndpointPattern::parse(&path), normalise_path(path.as_bytes())) {
+                prop_assert!(pattern.matches(&normal, None));
+                let below = EndpointPattern::parse(&format!("GET {path}*")).unwrap();
+                prop_assert!(below.matches(&normal, Some("GET")) && !below.matches(&normal, None));
+                let longer = format!("{normal}x");
+                prop_assert!(below.matches(&longer, Some("GET")) && !pattern.matches(&longer, None));
+                let other = normalise_path(other.as_bytes()).unwrap();
+                prop_assert_eq!(pattern.matches(&other, None), other == normal);
+                prop_assert_eq!(below.matches(&other, Some("GET")), other.starts_with(&*normal));
+            }
+        }
     }
 }

@@ -71,6 +71,9 @@ pub(super) fn parse_name(value: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::proptest;
+    use proptest::{prop_assert, prop_assert_eq};
+
     use super::{NamePattern, parse_name};
     use crate::policy::PatternError;
 
@@ -118,5 +121,19 @@ mod tests {
         assert_eq!(parse_name(b"gpt\0"), None);
         assert_eq!(parse_name("gpt\u{9b}".as_bytes()), None);
         assert_eq!(parse_name(b"gpt\xff"), None);
+    }
+    proptest! {
+        #[test]
+        fn a_name_matches_its_own_beginnings_and_no_other_name(name in "[^*\\pC]{1,20}", other in "[^*\\pC]{1,20}") {
+            for (end, _) in name.char_indices().chain([(name.len(), ' ')]) {
+                let (beginning, _) = name.split_at(end);
+                let prefix = NamePattern::parse(&format!("{beginning}*")).unwrap();
+                prop_assert!(prefix.matches(&name));
+                prop_assert_eq!(prefix.matches(&other), other.starts_with(beginning));
+            }
+            let exact = NamePattern::parse(&name).unwrap();
+            prop_assert!(exact.matches(&name));
+            prop_assert_eq!(exact.matches(&other), name == other);
+        }
     }
 }

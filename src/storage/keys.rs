@@ -240,3 +240,35 @@ fn expect_one(changed: usize, key_id: KeyId) -> Result<(), StorageError> {
     }
     Err(StorageError::Defect(format!("{changed} rows changed for locked key {key_id}")))
 }
+
+/// Held until the transaction ends, so that replicas that bootstrap at once take turns. ("bootstrp".)
+const BOOTSTRAP_LOCK: i64 = 0x626f_6f74_7374_7270;
+
+/// Waits for other bootstraps.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn lock_bootstrap(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
+    diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+        .bind::<diesel::sql_types::BigInt, _>(BOOTSTRAP_LOCK)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether the operator has a usable key that may administer.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn has_administrator(
+    connection: &mut AsyncPgConnection,
+    now: DateTime<Utc>,
+) -> Result<bool, StorageError> {
+    let administrators = api_keys::table
+        .filter(api_keys::user_id.eq(0))
+        .filter(api_keys::deleted_at.is_null())
+        .filter(api_keys::revoked_at.is_null())
+        .filter(api_keys::expire_at.is_null().or(api_keys::expire_at.gt(now)))
+        .filter(api_keys::scopes.overlaps_with(vec!["keystile.admin", "keystile.*"]));
+    Ok(diesel::select(diesel::dsl::exists(administrators)).get_result(connection).await?)
+}

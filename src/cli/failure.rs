@@ -1,0 +1,217 @@
+//! Why a command failed, for a person: one sentence, what it is about, and what to do next.
+//!
+//! The sentence is the server's own where the server answered; what to do next follows from the gRPC code
+//! and from `google.rpc.ErrorInfo`. Nothing here is part of a contract: programs read exit codes.
+
+use std::error::Error;
+use std::fmt;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::output::plain;
+use super::time::format_seconds;
+
+/// A failed command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    sentence: String,
+    details: Vec<String>,
+    next: Option<String>,
+}
+
+impl Failure {
+    /// One sentence, with its full stop.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), details: Vec::new(), next: None }
+    }
+
+    /// Says what to do next: one or two sentences, with their full stops.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Tells what a server's refusal means. `caller_known` says whether the call carried a token.
+    #[must_use]
+    pub fn of_status(status: &Status, caller_known: bool) -> Self {
+        let details = status.get_error_details();
+        Self {
+            sentence: sentence(status),
+            details: fields(&details),
+            next: next(status, &details, caller_known),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)?;
+        self.details.iter().try_for_each(|detail| write!(f, "\n  {detail}"))?;
+        self.next.iter().try_for_each(|next| write!(f, "\n{next}"))
+    }
+}
+
+impl Error for Failure {}
+
+fn sentence(status: &Status) -> String {
+    if is_timeout(status) {
+        return "The server did not answer in time.".to_owned();
+    }
+    let message = plain(status.message());
+    let message = message.trim().trim_end_matches('.');
+    match (status.code(), message) {
+        (code, "") => format!("The server answers with {code:?} and no message."),
+        (Code::Internal | Code::Unknown | Code::DataLoss, message) => {
+            format!("The server has a defect: {message}.")
+        }
+        (Code::Unavailable, message) => format!("The server cannot answer now: {message}."),
+        (_, message) => format!("{message}."),
+    }
+}
+
+/// The client's own timeout is a CANCELLED without details in tonic.
+fn is_timeout(status: &Status) -> bool {
+    let own = status.code() == Code::Cancelled && status.message() == "Timeout expired";
+    own || status.code() == Code::DeadlineExceeded
+}
+
+fn fields(details: &ErrorDetails) -> Vec<String> {
+    let fields = details.bad_request().into_iter().flat_map(|bad| &bad.field_violations);
+    let fields = fields.map(|violation| format!("{}: {}", violation.field, violation.description));
+    let unmet = details.precondition_failure().into_iter().flat_map(|unmet| &unmet.violations);
+    let unmet = unmet.map(|violation| format!("{}: {}", violation.subject, violation.description));
+    fields.chain(unmet).map(|line| plain(&line)).collect()
+}
+
+fn next(status: &Status, details: &ErrorDetails, caller_known: bool) -> Option<String> {
+    if let Some(next) = details.error_info().and_then(|info| next_for_reason(&info.reason)) {
+        return Some(next.to_owned());
+    }
+    let retry = details.retry_info().and_then(|retry| retry.retry_delay).map(format_seconds);
+    let next = match status.code() {
+        _ if is_timeout(status) => {
+            "A change that was asked for may have been made all the same: look before you repeat it. More time: \
+             --timeout."
+        }
+        Code::Unauthenticated if caller_known => {
+            "The token given by KEYSTILE_TOKEN, KEYSTILE_TOKEN_FILE or --token-file is not accepted: give one whose \
+             key is active and has the scope for this command."
+        }
+        Code::Unauthenticated => {
+            "Give the token of a key that has the scope for this command, by KEYSTILE_TOKEN, KEYSTILE_TOKEN_FILE or \
+             --token-file."
+        }
+        Code::PermissionDenied => {
+            "Use the token of a key that has the scope: keystile.admin allows every command."
+        }
+        Code::InvalidArgument => "Nothing was done; correct that and run the command again.",
+        Code::Aborted => {
+            "It was changed in the meantime: read it again, and repeat the command with its new etag."
+        }
+        Code::Unimplemented => "Leave that out, or ask a newer server.",
+        Code::ResourceExhausted | Code::Unavailable => {
+            return Some(retry.map_or_else(
+                || "Try again in a moment.".to_owned(),
+                |delay| format!("Try again in {delay}."),
+            ));
+        }
+        Code::Internal | Code::Unknown | Code::DataLoss => "The server's log says more.",
+        _ => return None,
+    };
+    Some(next.to_owned())
+}
+
+fn next_for_reason(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "KEY_NOT_FOUND" => "`keystile keys list` shows the keys that there are.",
+        "KEY_DELETED" => "A deleted key can only be restored or left to be purged.",
+        "RULE_IS_ANY" => {
+            "Everything is allowed there, and nothing can be taken out of that: `keystile keys grant` turns the rule \
+             into only what it adds."
+        }
+        "OPERATOR_OWNER" => "Owner 0 is the operator: revoke its keys one by one.",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn told(status: &Status) -> String {
+        Failure::of_status(status, true).to_string()
+    }
+
+    fn with_reason(code: Code, message: &str, reason: &str) -> Status {
+        let details = ErrorDetails::with_error_info(reason, "keystile", HashMap::new());
+        Status::with_error_details(code, message, details)
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let mut details =
+            ErrorDetails::with_bad_request_violation("key.display_name", "must be 1 to 100 characters");
+        details.add_bad_request_violation("key.ips.patterns[2]", "host bits are set");
+        let status = Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details);
+        assert_eq!(
+            told(&status),
+            "2 fields are wrong.
+  key.display_name: must be 1 to 100 characters
+  key.ips.patterns[2]: host bits are set
+Nothing was done; correct that and run the command again."
+        );
+    }
+
+    #[test]
+    fn the_reason_decides_what_to_do_next() {
+        let status = with_reason(Code::NotFound, "there is no key 17", "KEY_NOT_FOUND");
+        assert_eq!(told(&status), "there is no key 17.\n`keystile keys list` shows the keys that there are.");
+        let status = with_reason(Code::FailedPrecondition, "the rule is ANY", "RULE_IS_ANY");
+        assert!(told(&status).contains("`keystile keys grant`"));
+    }
+
+    #[test]
+    fn a_caller_is_told_whether_its_token_is_missing_or_wrong() {
+        let status = Status::unauthenticated("a token is needed");
+        assert!(Failure::of_status(&status, true).to_string().contains("is not accepted"));
+        assert!(Failure::of_status(&status, false).to_string().contains("Give the token of a key"));
+        let denied = Status::permission_denied("the scope keystile.admin is needed");
+        assert!(told(&denied).starts_with("the scope keystile.admin is needed.\nUse the token"));
+    }
+
+    #[test]
+    fn a_loaded_server_says_when_to_come_again() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
+        let status = Status::with_error_details(Code::Unavailable, "the store is out of reach", details);
+        assert_eq!(
+            told(&status),
+            "The server cannot answer now: the store is out of reach.\nTry again in 1.5 s."
+        );
+        assert!(told(&Status::resource_exhausted("too many")).ends_with("Try again in a moment."));
+    }
+
+    #[test]
+    fn a_timeout_warns_that_the_change_may_be_made() {
+        for status in [Status::cancelled("Timeout expired"), Status::deadline_exceeded("too late")] {
+            assert!(told(&status).starts_with("The server did not answer in time.\nA change"), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn every_code_makes_a_sentence() {
+        for code in 1..=16 {
+            let told = told(&Status::new(Code::from_i32(code), ""));
+            assert!(told.lines().all(|line| line.ends_with('.')), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        assert_eq!(told(&Status::already_exists("a\u{1b}[2Jb\n")), "a\u{fffd}[2Jb\u{fffd}.");
+    }
+}

@@ -1,0 +1,223 @@
+//! The one place that writes to stdout and stderr.
+//!
+//! - What was asked for goes to stdout; notes and errors go to stderr, so that stdout can be piped on.
+//! - A reader that goes away (`| head`) ends the output, not the program: nothing panics, and the exit code
+//!   stays what it would have been.
+//! - Colour only on a terminal, and never where `NO_COLOR` is set or `TERM` is `dumb`.
+//! - What came over the network is shown without its control characters ([`plain`]): it must not steer the
+//!   terminal.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+use clap::{Args, ValueEnum};
+
+use crate::config::environment::value_of;
+
+/// The variable that turns colour off: <https://no-color.org>.
+pub const NO_COLOR: &str = "NO_COLOR";
+
+/// How results are written.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Table for people, or json for programs
+    ///
+    /// JSON has the names of the fields in the contract (key_id, expire_time), integers as numbers, enums by
+    /// name, times as RFC 3339. Lists, maps and plain fields are always there; a message or optional field
+    /// that is not set (expire_time, rate_limits) is left out.
+    #[arg(long, short = 'o', value_name = "FORMAT", value_enum, default_value_t = Format::Table, global = true)]
+    pub output: Format,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// The two streams of this process.
+pub struct Output {
+    format: Format,
+    colour: bool,
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    closed: bool,
+}
+
+impl Output {
+    /// Of this process.
+    #[must_use]
+    pub fn of_process(format: Format) -> Self {
+        let dumb = value_of("TERM").is_some_and(|term| term == "dumb");
+        let colour = io::stdout().is_terminal() && value_of(NO_COLOR).is_none() && !dumb;
+        Self { format, colour, out: Box::new(io::stdout()), err: Box::new(io::stderr()), closed: false }
+    }
+
+    /// How results are written.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Writes a result to stdout, and a newline where it has none.
+    ///
+    /// # Errors
+    /// What writing fails with, unless the reader has gone away: see [`Output::is_closed`].
+    pub fn show(&mut self, text: &str) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let written = write!(self.out, "{text}{newline}").and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Writes a result to stdout as indented JSON.
+    ///
+    /// # Errors
+    /// As [`Output::show`].
+    pub fn show_json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        self.show(&format!("{value:#}"))
+    }
+
+    /// Whether the reader of stdout has gone away, so that it missed what was shown.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Tells the person something beside the result. A stderr that cannot be written to is no reason to fail.
+    pub fn note(&mut self, text: &str) {
+        let _unread = writeln!(self.err, "{text}").and_then(|()| self.err.flush());
+    }
+
+    /// `text` as something good, where there is colour.
+    #[must_use]
+    pub fn good(&self, text: &str) -> String {
+        self.paint(AnsiColor::Green.on_default().bold(), text)
+    }
+
+    /// `text` as something bad, where there is colour.
+    #[must_use]
+    pub fn bad(&self, text: &str) -> String {
+        self.paint(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+/// `text` with each control character, and each that turns the direction of writing, replaced by `\u{fffd}`.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+pub(super) use self::tests::Written;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What was written, shared with the writer.
+    #[derive(Clone, Default)]
+    pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Failing(ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output {
+        /// Of two writers, without colour.
+        pub fn to(format: Format, out: impl Write + 'static, err: impl Write + 'static) -> Self {
+            Self { format, colour: false, out: Box::new(out), err: Box::new(err), closed: false }
+        }
+    }
+
+    fn to(out: impl Write + 'static, err: impl Write + 'static) -> Output {
+        Output::to(Format::Table, out, err)
+    }
+
+    #[test]
+    fn results_and_notes_go_apart_each_with_a_newline() {
+        let (out, err) = (Written::default(), Written::default());
+        let mut output = to(out.clone(), err.clone());
+        output.show("a").unwrap();
+        output.show("b\n").unwrap();
+        output.show("").unwrap();
+        output.show_json(&serde_json::json!({"key_id": 1})).unwrap();
+        output.note("c");
+        assert_eq!(out.text(), "a\nb\n{\n  \"key_id\": 1\n}\n");
+        assert_eq!(err.text(), "c\n");
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_the_output_and_nothing_else() {
+        let mut output = to(Failing(ErrorKind::BrokenPipe), Failing(ErrorKind::BrokenPipe));
+        assert!(!output.is_closed());
+        output.show("a").unwrap();
+        output.show("b").unwrap();
+        output.note("c");
+        assert!(output.is_closed());
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let mut output = to(Failing(ErrorKind::StorageFull), Written::default());
+        assert_eq!(output.show("a").unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(!output.is_closed());
+    }
+
+    #[test]
+    fn colour_is_only_put_where_it_is_wanted() {
+        let mut output = to(Written::default(), Written::default());
+        assert_eq!(output.good("ALLOW"), "ALLOW");
+        output.colour = true;
+        assert_eq!(output.good("ALLOW"), "\u{1b}[1m\u{1b}[32mALLOW\u{1b}[0m");
+        assert_eq!(output.bad("DENY"), "\u{1b}[1m\u{1b}[31mDENY\u{1b}[0m");
+    }
+
+    #[test]
+    fn what_could_steer_the_terminal_is_taken_out() {
+        assert_eq!(plain("a\u{1b}[31mb\nc\u{202e}d é"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}d é");
+    }
+}

@@ -1,0 +1,160 @@
+//! Instants and lengths of time: as people write them ⇄ as the contract has them. All instants are UTC.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use prost_types::Timestamp;
+
+/// When something ends: at an instant, or so long from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// At this instant.
+    At(DateTime<Utc>),
+    /// This long after the command is given.
+    In(Duration),
+}
+
+impl Expiry {
+    /// Parses `90d`, `12h` (see [`parse_duration`]) or an RFC 3339 instant, `2030-01-31T00:00:00Z`.
+    ///
+    /// # Errors
+    /// A sentence that shows how to write one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self::At(instant.with_timezone(&Utc)));
+        }
+        parse_duration(text).map(Self::In).map_err(|_| {
+            format!(
+                "{text} is no time; write a length as in 90d or 12h, or an instant as in 2030-01-31T00:00:00Z"
+            )
+        })
+    }
+
+    /// The instant, seen from `now`. `None` if it is beyond the calendar.
+    #[must_use]
+    pub fn after(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::At(instant) => Some(instant),
+            Self::In(length) => now.checked_add_signed(TimeDelta::from_std(length).ok()?),
+        }
+    }
+}
+
+/// Parses a whole number with a unit: `ms`, `s`, `m`, `h`, `d` (24 hours) or `w` (7 days).
+///
+/// # Errors
+/// A sentence that shows how to write one; also for 0.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refusal =
+        || format!("{text} is no length of time; write a number and one of ms, s, m, h, d, w, as in 90d");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(refusal)?;
+    let number: u64 = number.parse().map_err(|_| refusal())?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 604_800_000,
+        _ => return Err(refusal()),
+    };
+    let ms = number.checked_mul(unit_ms).filter(|ms| *ms > 0).ok_or_else(refusal)?;
+    Ok(Duration::from_millis(ms))
+}
+
+/// An instant as the contract has it.
+#[must_use]
+pub fn to_timestamp(instant: DateTime<Utc>) -> Timestamp {
+    // A leap second (nanoseconds from 10^9 on) has no place in a Timestamp: its last nanosecond stands for it.
+    let nanos = i32::try_from(instant.timestamp_subsec_nanos().min(999_999_999)).unwrap_or(0);
+    Timestamp { seconds: instant.timestamp(), nanos }
+}
+
+/// An instant for a person: `2030-01-31 12:00:00Z`; `?` for one that is out of the calendar.
+#[must_use]
+pub fn format_timestamp(timestamp: &Timestamp) -> String {
+    u32::try_from(timestamp.nanos)
+        .ok()
+        .and_then(|nanos| DateTime::from_timestamp(timestamp.seconds, nanos))
+        .map_or_else(|| "?".to_owned(), |instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true))
+        .replace('T', " ")
+}
+
+/// A length of time for a person: `1.5 s`, `27 s`, to the millisecond.
+#[must_use]
+pub fn format_seconds(length: Duration) -> String {
+    match (length.as_secs(), length.subsec_millis()) {
+        (seconds, 0) => format!("{seconds} s"),
+        (seconds, millis) => {
+            let decimals = format!("{millis:03}");
+            format!("{seconds}.{} s", decimals.trim_end_matches('0'))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    #[test]
+    fn lengths_have_a_unit() {
+        for (text, seconds) in
+            [("1s", 1), ("5m", 300), ("12h", 43_200), ("90d", 7_776_000), ("2w", 1_209_600), ("3000ms", 3)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "90",
+            "d",
+            "0d",
+            "-1d",
+            "1.5h",
+            "1 d",
+            "1y",
+            "1M",
+            "99999999999999999999d",
+            "20000000000000w",
+            "é",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_an_instant_or_a_length_after() {
+        let now = instant("2030-01-31T12:00:00.5Z");
+        let expiry = |text: &str| Expiry::parse(text).unwrap().after(now);
+        assert_eq!(expiry("1d"), Some(instant("2030-02-01T12:00:00.5Z")));
+        assert_eq!(expiry("2031-01-01T02:00:00+02:00"), Some(instant("2031-01-01T00:00:00Z")));
+        assert_eq!(expiry("500000000d"), None);
+        for text in ["2031-01-01", "2031-01-01T00:00:00", "tomorrow", "90"] {
+            assert!(Expiry::parse(text).unwrap_err().contains("2030-01-31T00:00:00Z"), "{text}");
+        }
+    }
+
+    #[test]
+    fn instants_are_shown_in_utc_to_the_second() {
+        let shown = |text: &str| format_timestamp(&to_timestamp(instant(text)));
+        assert_eq!(shown("2030-01-31T12:00:00.999Z"), "2030-01-31 12:00:00Z");
+        assert_eq!(shown("1969-12-31T23:59:59.5Z"), "1969-12-31 23:59:59Z");
+        assert_eq!(
+            to_timestamp(instant("1969-12-31T23:59:59.5Z")),
+            Timestamp { seconds: -1, nanos: 500_000_000 }
+        );
+        assert_eq!(format_timestamp(&Timestamp { seconds: i64::MAX, nanos: 0 }), "?");
+        assert_eq!(format_timestamp(&Timestamp { seconds: 0, nanos: -1 }), "?");
+    }
+
+    #[test]
+    fn lengths_are_shown_to_the_millisecond() {
+        for (ms, text) in [(0, "0 s"), (1500, "1.5 s"), (27_000, "27 s"), (2, "0.002 s"), (1_010, "1.01 s")] {
+            assert_eq!(format_seconds(Duration::from_millis(ms)), text);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::{CommandFactory, Parser};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::*;
+use crate::policy::{Check, CheckSet};
+
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(flatten)]
+    serve: Serve,
+}
+
+fn serve(args: &[&str]) -> Serve {
+    Program::try_parse_from(["keystile"].iter().chain(args)).unwrap().serve
+}
+
+fn refusal(args: &[&str]) -> String {
+    Program::try_parse_from(["keystile"].iter().chain(args)).unwrap_err().to_string()
+}
+
+fn listens(address: &str) -> SocketAddr {
+    serve(&["--listen", address]).listen
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let serve = serve(&[]);
+    assert_eq!(serve.listen, "127.0.0.1:50051".parse().unwrap());
+    assert!(!serve.no_auth);
+    assert!(serve.bootstrap_token_file.is_none());
+    assert!(serve.database.database_url.is_none());
+    assert_eq!(serve.database.data_dir, crate::embedded::default_data_dir().unwrap());
+    assert!(!serve.database.auto_migrate);
+    assert_eq!(serve.database.pool_size, 16);
+    assert!(serve.tokens.peppers_file.is_none());
+    assert_eq!(serve.tokens.bcrypt_cost.get(), 10);
+    assert_eq!(serve.tokens.brand.as_str(), "ks");
+    assert_eq!(serve.tokens.bcrypt_threads, std::thread::available_parallelism().unwrap());
+    assert_eq!(serve.tokens.bcrypt_queue, 256);
+    assert_eq!(serve.decisions.observe, CheckSet::EMPTY);
+    assert_eq!(serve.log.filter, "info");
+    assert_eq!(serve.validate(), Ok(()));
+}
+
+#[test]
+fn every_setting_has_a_variable_that_kubernetes_does_not_inject() {
+    for arg in Program::command().get_arguments() {
+        let variable = arg.get_env().and_then(|name| name.to_str()).unwrap();
+        assert!(variable.starts_with("KEYSTILE_"), "{variable}");
+        assert!(!variable.starts_with("KEYSTILE_PORT"), "{variable}");
+        assert!(!variable.starts_with("KEYSTILE_SERVICE_"), "{variable}");
+        assert!(arg.get_long().is_some(), "{variable}");
+        assert!(arg.get_help().is_some(), "{variable}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive() {
+    for (flag, low, high) in [
+        ("--pool-size", "2", "1000"),
+        ("--bcrypt-cost", "4", "14"),
+        ("--bcrypt-threads", "1", "256"),
+        ("--bcrypt-queue", "0", "65536"),
+        ("--token-brand", "k", "k2345678"),
+    ] {
+        serve(&[flag, low]);
+        serve(&[flag, high]);
+    }
+    for (flag, below, above) in [
+        ("--pool-size", "1", "1001"),
+        ("--bcrypt-cost", "3", "15"),
+        ("--bcrypt-threads", "0", "257"),
+        ("--bcrypt-queue", "-1", "65537"),
+        ("--token-brand", "1k", "k23456789"),
+    ] {
+        for value in [below, above] {
+            let refusal = refusal(&[&format!("{flag}={value}")]);
+            assert!(refusal.contains(flag), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn observed_checks_are_a_list_by_commas() {
+    let observe = serve(&["--observe", "rate_limits, endpoints"]).decisions.observe;
+    assert_eq!(observe, CheckSet::EMPTY.with(Check::RateLimits).with(Check::Endpoints));
+    let refusal = refusal(&["--observe", "ips,limits"]);
+    assert!(refusal.contains("limits is no check; the checks are ips, endpoints, scopes,"), "{refusal}");
+}
+
+#[test]
+fn addresses_are_numbers_v4_or_v6() {
+    assert_eq!(listens("0.0.0.0:1").to_string(), "0.0.0.0:1");
+    assert_eq!(listens("[::1]:50051").to_string(), "[::1]:50051");
+    assert!(refusal(&["--listen", "localhost:50051"]).contains("must be an IP address and a port"));
+}
+
+#[test]
+fn no_auth_works_on_loopback_only() {
+    for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert_eq!(serve(&["--no-auth", "--listen", loopback]).validate(), Ok(()), "{loopback}");
+    }
+    for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+        let faults = serve(&["--no-auth", "--listen", open]).validate().unwrap_err().to_string();
+        assert!(faults.contains("KEYSTILE_NO_AUTH: lets every caller do everything"), "{faults}");
+        assert!(faults.contains(open), "{faults}");
+        assert_eq!(serve(&["--listen", open]).validate(), Ok(()), "{open}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("missing");
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let faults = serve(&[
+        "--no-auth",
+        "--listen=0.0.0.0:50051",
+        "--bootstrap-token-file",
+        &path(dir.path()),
+        "--database-url=mysql://me:sesame@host/keys",
+        "--peppers-file",
+        &path(&missing),
+    ])
+    .validate()
+    .unwrap_err();
+    let expected = format!(
+        "4 settings are wrong:
+  KEYSTILE_NO_AUTH: lets every caller do everything, so it works on a loopback address only; 0.0.0.0:50051 can be reached from other machines
+  KEYSTILE_BOOTSTRAP_TOKEN_FILE: {dir} is a directory, not a file
+  KEYSTILE_DATABASE_URL: must start with postgres:// or postgresql://
+  KEYSTILE_PEPPERS_FILE: cannot read {missing}: No such file or directory (os error 2)",
+        dir = dir.path().display(),
+        missing = missing.display(),
+    );
+    assert_eq!(faults.to_string(), expected);
+}
+
+#[test]
+fn a_pepper_file_that_says_nothing_is_a_fault() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let faults = serve(&["--peppers-file", file.path().to_str().unwrap()]).validate().unwrap_err();
+    assert_eq!(faults.iter().count(), 1);
+    assert!(faults.to_string().contains("KEYSTILE_PEPPERS_FILE: "), "{faults}");
+}
+
+#[test]
+fn a_database_url_is_never_shown() {
+    let url = "postgresql://me:sesame@host/keys";
+    let serve = serve(&["--database-url", url]);
+    assert_eq!(serve.database.database_url.as_ref().map(SecretString::expose_secret), Some(url));
+    assert!(!format!("{serve:?}").contains("sesame"));
+    assert_eq!(serve.validate(), Ok(()));
+}
+
+#[test]
+fn without_a_home_a_data_directory_must_be_named_or_a_database() {
+    let faults = serve(&["--data-dir="]).validate().unwrap_err().to_string();
+    assert!(faults.contains("KEYSTILE_DATA_DIR: there is no home directory"), "{faults}");
+    assert_eq!(serve(&["--data-dir=", "--database-url=postgres://h/d"]).validate(), Ok(()));
+    assert_eq!(serve(&["--data-dir=/srv/keys"]).database.data_dir, Path::new("/srv/keys"));
+}
+
+#[test]
+fn log_filters_are_checked() {
+    assert_eq!(serve(&["--log", "warn,keystile::storage=debug"]).log.filter, "warn,keystile::storage=debug");
+    assert!(refusal(&["--log", "keystile=loud"]).contains("--log"));
+    assert_eq!(serve(&["--log-format", "json"]).log.format, LogFormat::Json);
+    assert!(refusal(&["--log-format", "xml"]).contains("pretty, json"));
+}

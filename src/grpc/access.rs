@@ -1,0 +1,92 @@
+//! Which scope each method needs. A test holds this table against the contract: a method that is missing
+//! here is refused to everybody, and fails the test.
+
+use crate::authorize::Needed;
+
+/// Paths that start so are ours, and need a caller.
+pub const OURS: &str = "/keystile.v1.";
+
+const AUTHORIZE: [&str; 8] = [
+    "keystile.v1.AuthorizeService/Authorize",
+    "keystile.v1.AuthorizeService/BatchAuthorize",
+    "keystile.v1.AuthorizeService/AuthorizeStream",
+    "keystile.v1.AuthorizeService/FilterModels",
+    "keystile.v1.AuthorizeService/ReportUsage",
+    "keystile.v1.AuthorizeService/CancelAuthorization",
+    "keystile.v1.AuthorizeService/IntrospectKey",
+    "keystile.v1.AuditService/RecordPluginEvent",
+];
+
+const READ: [&str; 12] = [
+    "keystile.v1.KeyService/GetKey",
+    "keystile.v1.KeyService/ListKeys",
+    "keystile.v1.KeyService/LookupKey",
+    "keystile.v1.KeyService/GetOwner",
+    "keystile.v1.KeyService/ListOwners",
+    "keystile.v1.KeyService/GetUsage",
+    "keystile.v1.KeyService/QueryUsage",
+    "keystile.v1.KeyService/ListUsageRecords",
+    "keystile.v1.KeyService/WatchKeys",
+    "keystile.v1.BudgetService/GetBudget",
+    "keystile.v1.BudgetService/ListBudgets",
+    "keystile.v1.AuditService/ListAuditEvents",
+];
+
+const ADMIN: [&str; 19] = [
+    "keystile.v1.KeyService/CreateKey",
+    "keystile.v1.KeyService/UpdateKey",
+    "keystile.v1.KeyService/RotateKey",
+    "keystile.v1.KeyService/RevokeKey",
+    "keystile.v1.KeyService/ReactivateKey",
+    "keystile.v1.KeyService/DeleteKey",
+    "keystile.v1.KeyService/UndeleteKey",
+    "keystile.v1.KeyService/SetExpiration",
+    "keystile.v1.KeyService/ExtendExpiration",
+    "keystile.v1.KeyService/ClearExpiration",
+    "keystile.v1.KeyService/AddGrants",
+    "keystile.v1.KeyService/RemoveGrants",
+    "keystile.v1.KeyService/DisableOwner",
+    "keystile.v1.KeyService/EnableOwner",
+    "keystile.v1.KeyService/SetOwnerLimits",
+    "keystile.v1.BudgetService/CreateBudget",
+    "keystile.v1.BudgetService/UpdateBudget",
+    "keystile.v1.BudgetService/DeleteBudget",
+    "keystile.v1.BudgetService/ResetBudget",
+];
+
+/// What a method (`keystile.v1.KeyService/GetKey`) needs; `None` for one that the table does not know.
+#[must_use]
+pub fn needed(method: &str) -> Option<Needed> {
+    let tables =
+        [(&AUTHORIZE[..], Needed::Authorize), (&READ[..], Needed::Read), (&ADMIN[..], Needed::Admin)];
+    tables.into_iter().find(|(methods, _)| methods.contains(&method)).map(|(_, needed)| needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+    use crate::grpc::pb::FILE_DESCRIPTOR_SET;
+
+    #[test]
+    fn every_method_of_the_contract_is_in_the_table_and_nothing_else() {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let contract: BTreeSet<String> = pool
+            .services()
+            .flat_map(|service| {
+                let service_name = service.full_name().to_owned();
+                service
+                    .methods()
+                    .map(move |method| format!("{service_name}/{}", method.name()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let table: BTreeSet<String> =
+            AUTHORIZE.iter().chain(&READ).chain(&ADMIN).map(ToString::to_string).collect();
+        assert_eq!(contract, table);
+        assert_eq!(table.len(), AUTHORIZE.len() + READ.len() + ADMIN.len(), "a method stands twice");
+    }
+}

@@ -1,0 +1,227 @@
+//! Requests of KeyService, read.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use tonic::Status;
+
+use super::budgets::read_new_budgets;
+use super::keys::STATES;
+use super::limits::read_rate_limits;
+use super::rules::{read_checks, read_rule, read_set};
+use super::time::read_timestamp;
+use crate::admin::{CreateKey, Etag, GRANTS_MAX, KeyDraft, Template};
+use crate::grpc::error::field_not_served;
+use crate::grpc::pb;
+use crate::grpc::violations::Violations;
+use crate::policy::{
+    AddressPattern, Description, DisplayName, EndpointPattern, KeyId, Metadata, NamePattern, PATTERNS_MAX,
+    Permission, Scope, TAGS_MAX, Tag, UserId,
+};
+use crate::storage::listing::KeyFilter;
+
+/// A key's id.
+pub fn read_key_id(violations: &mut Violations, key_id: i64) -> Option<KeyId> {
+    violations.require("key_id", KeyId::new(key_id), "must be at least 1")
+}
+
+/// An owner's id.
+pub fn read_user_id(violations: &mut Violations, field: &str, user_id: i64) -> Option<UserId> {
+    violations.require(field, UserId::new(user_id), "must be at least 0")
+}
+
+/// An etag, where one is given.
+pub fn read_etag(violations: &mut Violations, etag: String) -> Option<Etag> {
+    if etag.len() > 64 {
+        violations.add("etag", "must be one that a key came with");
+    }
+    Etag::given(etag)
+}
+
+/// A request for a new key.
+///
+/// # Errors
+/// INVALID_ARGUMENT with every fault; UNIMPLEMENTED for `request_id`.
+#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+pub fn read_create(request: pb::CreateKeyRequest, now: DateTime<Utc>) -> Result<CreateKey, Status> {
+    let pb::CreateKeyRequest { key, template, budgets, request_id, validate_only } = request;
+    if !request_id.is_empty() {
+        return Err(field_not_served("request_id"));
+    }
+    let mut violations = Violations::default();
+    let draft = violations.require("key", key, "must be given");
+    let draft = draft.and_then(|key| read_draft(&mut violations, key, now));
+    let template = read_template(&mut violations, template);
+    let budgets = read_new_budgets(&mut violations, "budgets", budgets);
+    let key = template.zip(draft).map(|(template, draft)| template.apply(draft));
+    let key = violations.finish(key)?;
+    Ok(CreateKey { key, budgets, validate_only })
+}
+
+fn read_template(
+    violations: &mut Violations,
+    template: Option<pb::create_key_request::Template>,
+) -> Option<Template> {
+    use pb::create_key_request::Template as Given;
+    let (field, template) = match template {
+        None => ("template", Template::none()),
+        Some(Given::DefaultKey(pb::DefaultKeyTemplate {})) => ("default_key", Template::default_key()),
+        Some(Given::RestrictedKey(pb::RestrictedKeyTemplate { models, endpoints })) => {
+            let models =
+                read_set(violations, "restricted_key.models", &models, PATTERNS_MAX, NamePattern::parse);
+            let endpoints = read_set(
+                violations,
+                "restricted_key.endpoints",
+                &endpoints,
+                PATTERNS_MAX,
+                EndpointPattern::parse,
+            );
+            ("restricted_key", Template::restricted_key(models, endpoints))
+        }
+        Some(Given::ChatbotKey(pb::ChatbotKeyTemplate { chatbot_id, chatbot_name })) => {
+            violations.take("chatbot_key.chatbot_name", DisplayName::parse(chatbot_name.clone()))?;
+            ("chatbot_key.chatbot_id", Template::chatbot_key(&chatbot_id, &chatbot_name))
+        }
+    };
+    violations.take(field, template)
+}
+
+fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> Option<KeyDraft> {
+    let pb::Key {
+        user_id,
+        display_name,
+        description,
+        tags,
+        metadata,
+        permissions,
+        scopes,
+        models,
+        endpoints,
+        ips,
+        chatbots,
+        rate_limits,
+        observe,
+        expire_time,
+        // Output only: ignored (AIP 203).
+        key_id: _,
+        key_prefix: _,
+        state: _,
+        create_time: _,
+        update_time: _,
+        last_used_time: _,
+        revoke_time: _,
+        revoke_reason: _,
+        delete_time: _,
+        purge_time: _,
+        etag: _,
+        totals: _,
+        budgets: _,
+        key_hash: _,
+        previous_token_expire_time: _,
+    } = key;
+    let user = read_user_id(violations, "key.user_id", user_id);
+    let display_name = violations.take("key.display_name", DisplayName::parse(display_name));
+    let description = if description.is_empty() {
+        None
+    } else {
+        violations.take("key.description", Description::parse(description))
+    };
+    let tags: BTreeSet<Tag> = read_set(violations, "key.tags", &tags, TAGS_MAX, |text| Tag::parse(text));
+    let metadata = violations.take("key.metadata", Metadata::parse(metadata));
+    let permissions =
+        read_set(violations, "key.permissions", &permissions, GRANTS_MAX, |text| Permission::parse(text));
+    let given_scopes = read_set(violations, "key.scopes", &scopes, GRANTS_MAX, Scope::parse);
+    if user.is_some_and(|user| user != UserId::OPERATOR) {
+        for (position, scope) in scopes.iter().enumerate() {
+            if Scope::parse(scope).is_ok_and(|scope| scope.is_reserved()) {
+                violations.add(format!("key.scopes[{position}]"), "is reserved for keys of user 0");
+            }
+        }
+    }
+    let models = read_rule(violations, "key.models", models, NamePattern::parse);
+    let endpoints = read_rule(violations, "key.endpoints", endpoints, EndpointPattern::parse);
+    let ips = read_rule(violations, "key.ips", ips, AddressPattern::parse);
+    let chatbots = read_rule(violations, "key.chatbots", chatbots, NamePattern::parse);
+    let rate_limits = read_rate_limits(violations, "key.rate_limits", rate_limits);
+    let observe = read_checks(violations, "key.observe", &observe);
+    let expire_time = read_timestamp(violations, "key.expire_time", expire_time);
+    if expire_time.is_some_and(|expire| expire <= now) {
+        violations.add("key.expire_time", "must be in the future");
+    }
+    Some(KeyDraft {
+        user_id: user?,
+        display_name: display_name?,
+        description,
+        tags,
+        metadata: metadata?,
+        permissions,
+        scopes: given_scopes,
+        models,
+        endpoints,
+        ips,
+        chatbots,
+        rate_limits,
+        observe,
+        expire_time,
+    })
+}
+
+/// The filter of a list.
+///
+/// # Errors
+/// UNIMPLEMENTED for fields that this version does not serve. Other faults go to `violations`.
+#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+pub fn read_filter(
+    violations: &mut Violations,
+    filter: pb::list_keys_request::Filter,
+) -> Result<KeyFilter, Status> {
+    let pb::list_keys_request::Filter {
+        user_id,
+        states,
+        tag,
+        key_prefix,
+        name_contains,
+        scope,
+        model,
+        metadata,
+        created_after,
+        created_before,
+        expires_after,
+        expires_before,
+        last_used_after,
+        last_used_before,
+    } = filter;
+    let not_served = [
+        ("filter.scope", !scope.is_empty()),
+        ("filter.model", !model.is_empty()),
+        ("filter.created_after", created_after.is_some()),
+        ("filter.created_before", created_before.is_some()),
+        ("filter.expires_after", expires_after.is_some()),
+        ("filter.expires_before", expires_before.is_some()),
+        ("filter.last_used_after", last_used_after.is_some()),
+        ("filter.last_used_before", last_used_before.is_some()),
+    ];
+    if let Some((field, _)) = not_served.iter().find(|(_, is_given)| *is_given) {
+        return Err(field_not_served(field));
+    }
+    for (field, text) in [("filter.key_prefix", &key_prefix), ("filter.name_contains", &name_contains)] {
+        if !text.is_empty() {
+            violations.take(field, DisplayName::parse(text.clone()));
+        }
+    }
+    let mut known = Vec::new();
+    for (position, state) in states.iter().enumerate() {
+        match STATES.iter().find(|(message, _)| i32::from(*message) == *state) {
+            Some((_, state)) => known.push(*state),
+            None => violations.add(format!("filter.states[{position}]"), "must be one of the states"),
+        }
+    }
+    Ok(KeyFilter {
+        user_id: user_id.and_then(|user| read_user_id(violations, "filter.user_id", user)),
+        states: known,
+        tag: if tag.is_empty() { None } else { violations.take("filter.tag", Tag::parse(tag)) },
+        key_prefix,
+        name_contains,
+        metadata: violations.take("filter.metadata", Metadata::parse(metadata)).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,245 @@
+//! The one table from what went wrong to what a caller is told.
+//!
+//! Every error carries `google.rpc.ErrorInfo` with a reason of [`ErrorReason`] and the domain `keystile`.
+//! Messages say nothing of SQL, file paths or secrets: the log has those.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use uuid::Uuid;
+
+use super::violations::Violations;
+use crate::admin::AdminError;
+use crate::authorize::{AuthorizeError, CallerError};
+use crate::storage::StorageError;
+
+/// `ErrorInfo.domain` of every error.
+pub const ERROR_DOMAIN: &str = "keystile";
+
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// `ErrorInfo.reason`: stable, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorReason {
+    /// Fields that the caller controls are out of their bounds; `BadRequest` names each.
+    InvalidRequest,
+    /// The bytes are no message of the contract.
+    MalformedMessage,
+    /// No `authorization: Bearer` metadata.
+    CallerTokenMissing,
+    /// The service token is unknown, revoked or expired.
+    CallerTokenInvalid,
+    /// The service token lacks the scope that the call needs.
+    CallerScopeMissing,
+    /// The service token may not be used from the peer's address.
+    CallerAddressNotAllowed,
+    /// No such key.
+    KeyNotFound,
+    /// The key is deleted.
+    KeyDeleted,
+    /// Nothing can be removed from a rule that is ANY.
+    RuleIsAny,
+    /// The operator cannot be disabled.
+    OperatorOwner,
+    /// Only the operator's keys may hold reserved scopes.
+    ReservedScope,
+    /// A set would grow past its bound.
+    SetTooLarge,
+    /// The resource has changed since it was read.
+    EtagMismatch,
+    /// The service sheds load.
+    Overloaded,
+    /// The message is longer than the service takes.
+    MessageTooLarge,
+    /// The database is out of reach.
+    StoreUnavailable,
+    /// `min_revision` was not reached in time.
+    RevisionNotReached,
+    /// This version does not serve the method.
+    MethodNotServed,
+    /// This version does not serve the field.
+    FieldNotServed,
+    /// The contract has no such method.
+    MethodUnknown,
+    /// The caller's deadline came.
+    DeadlineExceeded,
+    /// The call was given up.
+    Cancelled,
+    /// A defect; the message has an id that is in the log.
+    Defect,
+}
+
+impl ErrorReason {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::InvalidRequest,
+        Self::MalformedMessage,
+        Self::CallerTokenMissing,
+        Self::CallerTokenInvalid,
+        Self::CallerScopeMissing,
+        Self::CallerAddressNotAllowed,
+        Self::KeyNotFound,
+        Self::KeyDeleted,
+        Self::RuleIsAny,
+        Self::OperatorOwner,
+        Self::ReservedScope,
+        Self::SetTooLarge,
+        Self::EtagMismatch,
+        Self::Overloaded,
+        Self::MessageTooLarge,
+        Self::StoreUnavailable,
+        Self::RevisionNotReached,
+        Self::MethodNotServed,
+        Self::FieldNotServed,
+        Self::MethodUnknown,
+        Self::DeadlineExceeded,
+        Self::Cancelled,
+        Self::Defect,
+    ];
+
+    /// The gRPC code and the reason's name.
+    #[must_use]
+    pub const fn parts(self) -> (Code, &'static str) {
+        match self {
+            Self::InvalidRequest => (Code::InvalidArgument, "INVALID_REQUEST"),
+            Self::MalformedMessage => (Code::InvalidArgument, "MALFORMED_MESSAGE"),
+            Self::CallerTokenMissing => (Code::Unauthenticated, "CALLER_TOKEN_MISSING"),
+            Self::CallerTokenInvalid => (Code::Unauthenticated, "CALLER_TOKEN_INVALID"),
+            Self::CallerScopeMissing => (Code::PermissionDenied, "CALLER_SCOPE_MISSING"),
+            Self::CallerAddressNotAllowed => (Code::PermissionDenied, "CALLER_ADDRESS_NOT_ALLOWED"),
+            Self::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
+            Self::KeyDeleted => (Code::FailedPrecondition, "KEY_DELETED"),
+            Self::RuleIsAny => (Code::FailedPrecondition, "RULE_IS_ANY"),
+            Self::OperatorOwner => (Code::FailedPrecondition, "OPERATOR_OWNER"),
+            Self::ReservedScope => (Code::FailedPrecondition, "RESERVED_SCOPE"),
+            Self::SetTooLarge => (Code::FailedPrecondition, "SET_TOO_LARGE"),
+            Self::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
+            Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
+            Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
+            Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
+            Self::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Self::Cancelled => (Code::Cancelled, "CANCELLED"),
+            Self::Defect => (Code::Internal, "DEFECT"),
+        }
+    }
+
+    /// A status with this reason.
+    #[must_use]
+    pub fn status(self, message: impl Into<String>) -> Status {
+        self.status_with(message, ErrorDetails::new())
+    }
+
+    fn status_with(self, message: impl Into<String>, mut details: ErrorDetails) -> Status {
+        let (code, reason) = self.parts();
+        details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
+        if matches!(self, Self::Overloaded | Self::StoreUnavailable | Self::RevisionNotReached) {
+            details.set_retry_info(Some(RETRY_SOON));
+        }
+        Status::with_error_details(code, message, details)
+    }
+
+    fn precondition(self, subject: &str, message: String) -> Status {
+        let mut details = ErrorDetails::new();
+        details.add_precondition_failure_violation(self.parts().1, subject, message.clone());
+        self.status_with(message, details)
+    }
+}
+
+/// INVALID_ARGUMENT with every violation.
+#[must_use]
+pub fn invalid_request(violations: &Violations) -> Status {
+    let mut details = ErrorDetails::new();
+    for violation in violations.iter() {
+        details.add_bad_request_violation(&violation.field, &violation.description);
+    }
+    ErrorReason::InvalidRequest.status_with(violations.summary(), details)
+}
+
+/// UNIMPLEMENTED for a method of the contract.
+#[must_use]
+pub fn method_not_served(method: &str) -> Status {
+    ErrorReason::MethodNotServed.status(format!("{method} is not served by this version"))
+}
+
+/// UNIMPLEMENTED for a field of the contract.
+#[must_use]
+pub fn field_not_served(field: &str) -> Status {
+    ErrorReason::FieldNotServed.status(format!("{field} is not served by this version; leave it out"))
+}
+
+/// INTERNAL, with an id that is in the log beside what really happened.
+#[must_use]
+pub fn defect(what: &dyn std::fmt::Display) -> Status {
+    let id = Uuid::new_v4();
+    tracing::error!(defect.id = %id, error = %what, "a defect was met");
+    ErrorReason::Defect.status(format!("internal error; the log has it under {id}"))
+}
+
+/// What a caller is told about a failure of the store.
+#[must_use]
+pub fn store(error: &StorageError) -> Status {
+    match error {
+        StorageError::Unavailable(_) => {
+            tracing::warn!(error = %error, "a call found the store out of reach");
+            ErrorReason::StoreUnavailable.status("the store is out of reach; try again")
+        }
+        StorageError::Constraint { .. } | StorageError::Corrupt { .. } | StorageError::Defect(_) => {
+            defect(error)
+        }
+    }
+}
+
+/// What a caller is told where no decision was made.
+#[must_use]
+pub fn authorize(error: AuthorizeError) -> Status {
+    match error {
+        AuthorizeError::Store(error) => store(&error),
+        AuthorizeError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::RevisionNotReached { .. } => {
+            ErrorReason::RevisionNotReached.status(error.to_string())
+        }
+        AuthorizeError::Bcrypt(_) => defect(&error),
+    }
+}
+
+/// What a caller is told who is not let in.
+#[must_use]
+pub fn caller(error: CallerError) -> Status {
+    let message = error.to_string();
+    match error {
+        CallerError::Unknown => ErrorReason::CallerTokenInvalid.status(message),
+        CallerError::Address => ErrorReason::CallerAddressNotAllowed.status(message),
+        CallerError::Scope(_) => ErrorReason::CallerScopeMissing.status(message),
+        CallerError::Undecided(error) => authorize(error),
+    }
+}
+
+/// What an administrator is told.
+#[must_use]
+pub fn admin(error: AdminError) -> Status {
+    let message = error.to_string();
+    match error {
+        AdminError::KeyNotFound(key) => {
+            let mut details = ErrorDetails::new();
+            details.set_resource_info("keystile.v1.Key", format!("keys/{key}"), "", message.clone());
+            ErrorReason::KeyNotFound.status_with(message, details)
+        }
+        AdminError::KeyDeleted(key) => ErrorReason::KeyDeleted.precondition(&format!("keys/{key}"), message),
+        AdminError::RuleIsAny(field) => ErrorReason::RuleIsAny.precondition(field.name(), message),
+        AdminError::SetTooLarge { field, .. } => ErrorReason::SetTooLarge.precondition(field.name(), message),
+        AdminError::ReservedScope(user) => {
+            ErrorReason::ReservedScope.precondition(&format!("owners/{user}"), message)
+        }
+        AdminError::OperatorOwner => ErrorReason::OperatorOwner.precondition("owners/0", message),
+        AdminError::EtagMismatch => ErrorReason::EtagMismatch.status(message),
+        AdminError::Overloaded => ErrorReason::Overloaded.status(message),
+        AdminError::Bcrypt(_) => defect(&error),
+        AdminError::Store(error) => store(&error),
+    }
+}

@@ -1,0 +1,97 @@
+//! Why the service could not start, or ended.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin::AdminError;
+use crate::config::Faults;
+use crate::embedded::EmbeddedError;
+use crate::storage::StorageError;
+use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
+
+/// One sentence for whoever started it, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The configuration is faulty.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// The embedded PostgreSQL did not start.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The schema is behind this program.
+    #[error(
+        "the database's schema is behind this program by {0} migration(s): run `keystile migrate`, or set \
+         KEYSTILE_AUTO_MIGRATE=true"
+    )]
+    SchemaBehind(usize),
+    /// The database server would not keep what it acknowledges, or cannot be written to.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// The peppers file cannot be read.
+    #[error("the peppers file {path} cannot be read: {source}")]
+    PeppersUnreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The peppers file is faulty.
+    #[error("the peppers file is faulty: {0}")]
+    Peppers(#[from] PepperFileError),
+    /// The pepper in the database is faulty.
+    #[error("the pepper in the database is faulty: {0}")]
+    StoredPepper(String),
+    /// The first administrator could not be made.
+    #[error("the first administrator could not be made: {0}")]
+    Bootstrap(#[from] AdminError),
+    /// A token file cannot be read or written.
+    #[error("the token file {path} cannot be {action}: {source}")]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// `read` or `written`.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A token file holds no token.
+    #[error("the token file {0} must hold one token of 16 to 72 printable ASCII characters")]
+    TokenFileContent(PathBuf),
+    /// The address is taken, or not ours.
+    #[error("{address} cannot be listened on: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// gRPC serving failed.
+    #[error("serving ended: {0}")]
+    Serving(String),
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for: {0}")]
+    Signals(io::Error),
+}
+
+impl From<InvalidPepperId> for ServerError {
+    fn from(error: InvalidPepperId) -> Self {
+        Self::StoredPepper(error.to_string())
+    }
+}
+
+impl From<PepperTooShort> for ServerError {
+    fn from(error: PepperTooShort) -> Self {
+        Self::StoredPepper(error.to_string())
+    }
+}
+
+impl From<DuplicatePepperId> for ServerError {
+    fn from(error: DuplicatePepperId) -> Self {
+        Self::StoredPepper(error.to_string())
+    }
+}
