@@ -72,6 +72,7 @@ enum Command {
     Keys(keys::Keys),
     Owners(owners::Owners),
     Authorize(authorize::Authorize),
+    Import(Box<Import>),
 }
 
 impl Command {
@@ -79,6 +80,7 @@ impl Command {
     fn validate(&self) -> Result<(), Faults> {
         match self {
             Self::CheckConfig(check_config) => check_config.serve.validate(),
+            Self::Import(import) => import.validate(),
             Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
         }
     }
@@ -90,6 +92,7 @@ impl Command {
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,
             Self::Authorize(authorize) => authorize.run().await,
+            Self::Import(import) => import.run().await,
         }
     }
 }
