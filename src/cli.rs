@@ -1,6 +1,6 @@
 //! The command line: one file a command, and the admin client that most of them share.
 //!
-//! - [`parse`] reads arguments and environment; [`output`] alone writes; [`failure`] words what went wrong.
+//! - `parse` reads arguments and environment; `output` alone writes; `failure` words what went wrong.
 //! - Tokens never come from arguments, which other users of the machine can see.
 //! - Exit codes are a contract: 0 done (allowed, serving), 1 no (denied, not serving), 2 it could not be done.
 //!
@@ -20,6 +20,7 @@ mod money;
 mod output;
 mod owners;
 mod parse;
+mod serve;
 mod table;
 mod time;
 mod token_file;
@@ -32,11 +33,11 @@ use clap::{Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::bootstrap::Bootstrap;
+pub use self::failure::Failure;
 pub use self::import::{Enclava, Import, Source};
 pub use self::migrate::Migrate;
 pub use self::token_file::TokenFile;
 
-use self::failure::Failure;
 use self::output::{Format, Output};
 use self::parse::Stop;
 use crate::config::Faults;
@@ -68,6 +69,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckConfig(Box<check_config::CheckConfig>),
+    Serve(Box<serve::ServeCommand>),
+    Migrate(Box<Migrate>),
+    Bootstrap(Box<Bootstrap>),
     Health(health::Health),
     Keys(keys::Keys),
     Owners(owners::Owners),
@@ -80,6 +84,12 @@ impl Command {
     fn validate(&self) -> Result<(), Faults> {
         match self {
             Self::CheckConfig(check_config) => check_config.serve.validate(),
+            Self::Serve(serve) => serve.serve.validate(),
+            Self::Migrate(migrate) => migrate.database.validate(),
+            Self::Bootstrap(bootstrap) => {
+                bootstrap.database.validate()?;
+                bootstrap.tokens.validate()
+            }
             Self::Import(import) => import.validate(),
             Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
         }
@@ -88,6 +98,9 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
+            Self::Serve(serve) => serve.run().await,
+            Self::Migrate(migrate) => migrate.run().await,
+            Self::Bootstrap(bootstrap) => bootstrap.run().await,
             Self::Health(health) => health.run().await,
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,

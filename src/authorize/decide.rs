@@ -6,8 +6,8 @@ use super::prove::Freshness;
 use super::warnings::{self, Warning};
 use super::{AuthorizeError, Authorizer, Proof};
 use crate::policy::{
-    AccessRequest, Budget, Decision, Dimension, KeyPolicy, KeySnapshot, KeyState, KeyTotals, Reason,
-    Revision, evaluate,
+    AccessRequest, Budget, Check, CheckSet, Decision, Dimension, KeyPolicy, KeySnapshot, KeyState, KeyTotals,
+    Reason, Revision, evaluate,
 };
 use crate::storage::secrets::ProvenKey;
 use crate::storage::{budgets, usage};
@@ -117,13 +117,15 @@ impl Authorizer {
             return Ok(FilterOutcome { context, allowed });
         };
         let policy = self.effective_policy(&key);
-        let observed = policy.observe.contains(crate::policy::Check::Models);
-        let snapshot = KeySnapshot::compile(&policy);
+        let is_observed = policy.observe.contains(Check::Models);
+        // Without observe mode, to tell what it let pass.
+        let strict = KeySnapshot::compile(&KeyPolicy { observe: CheckSet::EMPTY, ..policy });
         for (position, model) in question.models.iter().enumerate() {
-            if snapshot.allows_model(model.as_bytes()) {
-                allowed.push(position);
-            } else if observed {
+            let is_allowed = strict.allows_model(model.as_bytes());
+            if !is_allowed && is_observed {
                 context.observed = context.observed.or(Some(Reason::ModelNotAllowed));
+            }
+            if is_allowed || is_observed {
                 allowed.push(position);
             }
         }

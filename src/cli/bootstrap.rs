@@ -1,10 +1,16 @@
-//! Arguments of `keystile bootstrap`: makes the first administrator's token.
+//! `keystile bootstrap`: makes the first administrator's token.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
+use secrecy::SecretString;
 
+use super::failure::Failure;
+use super::output::{Format, Output};
+use super::token_file::TokenFile;
 use crate::config::{Database, Log, Tokens};
+use crate::{server, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,4 +35,25 @@ pub struct Bootstrap {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+}
+
+impl Bootstrap {
+    /// Makes the token, and shows it or writes it to the new file.
+    ///
+    /// # Errors
+    /// What the database or the file fails with; [`Failure`] where there is an administrator already.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::init(&self.log)?;
+        // The file first: a token that cannot be written would be lost.
+        let file = self.out.as_deref().map(TokenFile::create).transpose()?;
+        let Some(token) = server::bootstrap(&self.database, &self.tokens).await? else {
+            let failure = Failure::new("There is an administrator already.");
+            return Err(failure.next("Use his token to make more: keystile keys create.").into());
+        };
+        match file {
+            Some(file) => file.write(&SecretString::from(token.expose()))?,
+            None => Output::of_process(Format::Table).show(token.expose())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -5,6 +5,7 @@
 //! - Where no token is given and the server is the default one, the administrator's token that an embedded
 //!   server leaves in the default data directory is used, if this user may read it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,7 @@ impl ClientArgs {
     /// # Errors
     /// [`Failure`], when the token cannot be read or nothing answers.
     pub async fn connect(&self, output: &mut Output) -> anyhow::Result<Client> {
-        let token = self.token(output)?;
+        let token = self.token(Given::by_environment(), output)?;
         let caller = Caller::new(token.as_ref())?;
         let channel = self.server.connect().await?;
         if self.verbose {
@@ -115,16 +116,16 @@ impl ClientArgs {
         Ok(Client { channel, caller })
     }
 
-    fn token(&self, output: &mut Output) -> anyhow::Result<Option<SecretString>> {
-        let given = value_of(TOKEN);
+    fn token(&self, given: Given, output: &mut Output) -> anyhow::Result<Option<SecretString>> {
         if let Some(path) = &self.token_file {
-            if given.is_some() && value_of(TOKEN_FILE).is_some_and(|file| file == path.as_os_str()) {
+            let by_variable = given.token_file.is_some_and(|file| file == path.as_os_str());
+            if by_variable && given.token.is_some() {
                 let failure = Failure::new(format!("{TOKEN} and {TOKEN_FILE} are both set."));
                 return Err(failure.next("Keep one of the two.").into());
             }
             return read_token_file(path).map(Some);
         }
-        if let Some(token) = given {
+        if let Some(token) = given.token {
             let token = token.into_string().ok().map(Zeroizing::new);
             let token = token.with_context(|| format!("{TOKEN} holds something that is no token"))?;
             return Ok(Some(SecretString::from(token.trim())));
@@ -133,13 +134,32 @@ impl ClientArgs {
             return Ok(None);
         }
         // Not there, or not for this user: then there is no token, and the server says what it thinks of it.
-        let embedded = admin_token_file().and_then(|path| Some((read_token_file(&path).ok()?, path)));
+        let embedded = given.admin_token_file.and_then(|path| Some((read_token_file(&path).ok()?, path)));
         Ok(embedded.map(|(token, path)| {
             if self.verbose {
                 output.note(&format!("using the administrator's token in {}", path.display()));
             }
             token
         }))
+    }
+}
+
+/// What the environment says about the caller's token.
+#[derive(Default)]
+struct Given {
+    token: Option<OsString>,
+    token_file: Option<OsString>,
+    admin_token_file: Option<PathBuf>,
+}
+
+impl Given {
+    fn by_environment() -> Self {
+        let data_dir = value_of(DATA_DIR).map(PathBuf::from).or_else(|| embedded::default_data_dir().ok());
+        Self {
+            token: value_of(TOKEN),
+            token_file: value_of(TOKEN_FILE),
+            admin_token_file: data_dir.map(|data_dir| data_dir.join(ADMIN_TOKEN_FILE)),
+        }
     }
 }
 
@@ -228,17 +248,15 @@ fn read_token_file(path: &Path) -> anyhow::Result<SecretString> {
     }
 }
 
-fn admin_token_file() -> Option<PathBuf> {
-    let data_dir = value_of(DATA_DIR).map(PathBuf::from);
-    let data_dir = data_dir.or_else(|| embedded::default_data_dir().ok())?;
-    Some(data_dir.join(ADMIN_TOKEN_FILE))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
+    use clap::builder::Resettable;
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
     use super::*;
+    use crate::cli::output::{Format, Written};
 
     #[test]
     fn a_server_is_a_host_and_a_port() {
@@ -263,6 +281,57 @@ mod tests {
         assert_eq!(server_uri(DEFAULT_SERVER).unwrap(), DEFAULT_SERVER);
         assert_ne!(server_uri("127.0.0.1:50052").unwrap(), DEFAULT_SERVER);
         assert_ne!(server_uri("localhost:50051").unwrap(), DEFAULT_SERVER);
+    }
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        client: ClientArgs,
+    }
+
+    /// The token that is chosen, and what is noted about it.
+    fn chosen(args: &[&str], given: Given) -> (Option<String>, String) {
+        let command = Program::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(["keystile"].iter().chain(args)).unwrap();
+        let notes = Written::default();
+        let mut output = Output::to(Format::Table, Written::default(), notes.clone());
+        let client = ClientArgs::from_arg_matches(&matches).unwrap();
+        let token = client.token(given, &mut output).unwrap();
+        (token.map(|token| token.expose_secret().to_owned()), notes.text())
+    }
+
+    fn file(token: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(token.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_wins_over_the_variable_and_both_over_the_embedded_servers_token() {
+        let (flag, admin) = (file("flag"), file("admin"));
+        let flag = flag.path().to_str().unwrap();
+        let given = |token: Option<&str>| Given {
+            token: token.map(OsString::from),
+            token_file: None,
+            admin_token_file: Some(admin.path().to_owned()),
+        };
+        let is = |token: &str| (Some(token.to_owned()), String::new());
+        assert_eq!(chosen(&["--token-file", flag], given(Some("variable"))), is("flag"));
+        assert_eq!(chosen(&[], given(Some(" variable\n"))), is("variable"));
+        assert_eq!(chosen(&[], given(None)), is("admin"));
+        let noted = format!("using the administrator's token in {}\n", admin.path().display());
+        assert_eq!(chosen(&["-v"], given(None)), (Some("admin".into()), noted));
+        assert_eq!(chosen(&[], Given::default()), (None, String::new()));
+    }
+
+    #[test]
+    fn the_embedded_servers_token_goes_to_the_default_server_only() {
+        let admin = file("admin");
+        let given = || Given { admin_token_file: Some(admin.path().to_owned()), ..Default::default() };
+        assert_eq!(chosen(&["--server=http://10.0.0.7:50051"], given()).0, None);
+        assert_eq!(chosen(&["--server=127.0.0.1:50051"], given()).0.as_deref(), Some("admin"));
+        let missing = Given { admin_token_file: Some("/nowhere/admin.token".into()), ..Default::default() };
+        assert_eq!(chosen(&["-v"], missing), (None, String::new()));
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! Arguments of `keystile migrate`: brings the schema of a database forward.
+//! `keystile migrate`: brings the schema of a database forward.
+
+use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::{Format, Output};
 use crate::config::{Database, Log};
+use crate::{server, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,4 +28,21 @@ pub struct Migrate {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+}
+
+impl Migrate {
+    /// Brings the schema up to date, or says where it stands.
+    ///
+    /// # Errors
+    /// What the database fails with.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::init(&self.log)?;
+        let status = server::migrate(&self.database, self.status).await?;
+        let lines = |state: &str, versions: &[String]| {
+            versions.iter().map(|version| format!("{state}  {version}\n")).collect::<String>()
+        };
+        let text = lines("applied", &status.applied) + &lines("pending", &status.pending);
+        Output::of_process(Format::Table).show(&text)?;
+        Ok(if status.pending.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::DENIED) })
+    }
 }

@@ -66,7 +66,12 @@ pub(super) fn parse_name(value: &[u8]) -> Option<&str> {
         return None;
     }
     let name = std::str::from_utf8(value).ok()?;
-    (!name.chars().any(char::is_control)).then_some(name)
+    let is_clean = if name.is_ascii() {
+        !name.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        !name.chars().any(char::is_control)
+    };
+    is_clean.then_some(name)
 }
 
 #[cfg(test)]

@@ -93,9 +93,16 @@ impl fmt::Display for Scope {
 /// Whether `asked` is a scope that a request may ask for: the grammar without wildcards.
 #[must_use]
 pub fn is_literal_scope(asked: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-');
-    asked.len() <= SCOPE_BYTES_MAX
-        && asked.split('.').all(|segment| !segment.is_empty() && segment.bytes().all(allowed))
+    let mut segment_is_empty = true;
+    for byte in asked.bytes() {
+        match byte {
+            b'.' if segment_is_empty => return false,
+            b'.' => segment_is_empty = true,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b':' | b'-' => segment_is_empty = false,
+            _ => return false,
+        }
+    }
+    !segment_is_empty && asked.len() <= SCOPE_BYTES_MAX
 }
 
 pub(super) fn is_reserved(scope: &str) -> bool {

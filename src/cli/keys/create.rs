@@ -5,7 +5,6 @@ use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
@@ -138,17 +137,20 @@ impl Create {
         let key_id = created.key.as_ref().map_or(0, |key| key.key_id);
         let token = match file {
             Some(file) => {
-                file.write(&token).with_context(|| token_lost(key_id))?;
+                file.write(&token).map_err(|error| token_lost(key_id, &error.to_string()))?;
                 None
             }
             None if self.validate_only => None,
             None => Some(token),
         };
-        self.show(output, &created, token.as_ref()).with_context(|| token_lost(key_id))?;
-        if output.is_closed() && token.is_some() {
-            return Err(Failure::new(token_lost(key_id)).into());
+        let shown = self.show(output, &created, token.as_ref());
+        match shown {
+            Err(error) if token.is_some() => Err(token_lost(key_id, &error.to_string()).into()),
+            Ok(()) if token.is_some() && output.is_closed() => {
+                Err(token_lost(key_id, "nobody reads the output").into())
+            }
+            shown => shown.map(|()| ExitCode::SUCCESS),
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn show(
@@ -241,8 +243,9 @@ impl Create {
     }
 }
 
-fn token_lost(key_id: i64) -> String {
-    format!("Key {key_id} was created, but its token was lost on the way: revoke it and create another.")
+fn token_lost(key_id: i64, why: &str) -> Failure {
+    let failure = Failure::new(format!("Key {key_id} was created, but its token was lost: {why}."));
+    failure.next(format!("Revoke it with `keystile keys revoke {key_id}`, and create another."))
 }
 
 impl From<Observed> for pb::key::Check {

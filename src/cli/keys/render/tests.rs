@@ -107,8 +107,8 @@ fn keys_are_a_row_each_with_long_lists_summarised() {
     assert_eq!(
         table(&[operator, full_key()]),
         "\
-KEY  OWNER  NAME   PREFIX           STATE    SCOPES                                 MODELS   TAGS  EXPIRES               LAST USED
-1    0      admin                   ACTIVE                                          any            never                 2023-11-14 22:13:20Z
+KEY  OWNER  NAME   PREFIX           STATE    SCOPES                                MODELS   TAGS  EXPIRES               LAST USED
+1    0      admin                   ACTIVE                                         any            never                 2023-11-14 22:13:20Z
 17   4      ci     ks_4fTg9kLmN0pQ  REVOKED  chat.*, embeddings.create and 2 more  gpt-4o*  a, b  2030-03-17 17:46:40Z  never"
     );
 }
