@@ -1,11 +1,16 @@
 //! Keystile against real PostgreSQL.
 #![allow(
+    clippy::as_conversions,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "tests fail by panicking"
 )]
 
 mod embedded;
+mod first_session;
+mod harness;

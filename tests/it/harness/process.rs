@@ -1,0 +1,98 @@
+//! The program itself, as its users run it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a start may take: only a test that would fail waits so long.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// `keystile serve` in a process of its own, killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// `127.0.0.1:port`.
+    pub address: String,
+    /// Lines of its log so far, and more as they come.
+    log: mpsc::Receiver<String>,
+}
+
+impl Process {
+    /// A command of the program without any of our environment's settings.
+    pub fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystile"));
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            if name_text.starts_with("KEYSTILE_") || name_text == "DATABASE_URL" {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(mut command: Command) -> Output {
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Starts `keystile serve` with these settings on a free port, and returns when it serves.
+    pub fn serve(settings: &[(&str, &str)]) -> Self {
+        let mut command = Self::command();
+        command.arg("serve").env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
+        command.envs(settings.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut process = Self { child, address: String::new(), log };
+        let serving = process.wait_for_log(|line| line.contains("\"message\":\"serving\""));
+        let line: serde_json::Value = serde_json::from_str(&serving).unwrap();
+        process.address = line["address"].as_str().unwrap().to_owned();
+        process
+    }
+
+    /// The next line of the log that fits; fails when the process ends without it.
+    pub fn wait_for_log(&mut self, fits: impl Fn(&str) -> bool) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.log.recv_timeout(START_MAX) {
+                Ok(line) if fits(&line) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error}; the log so far: {seen:#?}"),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its exit.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
