@@ -69,6 +69,16 @@ impl UserId {
     pub const OPERATOR: Self = Self(0);
 }
 
+impl Revision {
+    /// Before the first change.
+    pub const START: Self = Self(0);
+}
+
+impl Micros {
+    /// No money.
+    pub const ZERO: Self = Self(0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{BudgetId, KeyId, Micros, Revision, UserId};
