@@ -1,6 +1,7 @@
 //! The older system's export, imported by the command, and every one of its tokens decided over gRPC,
 //! against expectations that Python worked out from the export (`fixtures/enclava/expectations.py`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,12 +9,16 @@ use keystile::clock::{Clock, ManualClock};
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_request::Dimension;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use keystile::grpc::pb::batch_authorize_response::item::Result;
 use keystile::grpc::pb::warning::Kind;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::harness::{App, Client, Process, TestDatabase, denial};
+
+/// So many questions of each key go through Authorize, the others through BatchAuthorize.
+const SINGLE: usize = 12;
 
 const EXPORT: &str = include_str!("../fixtures/enclava/enclava.sql");
 const EXPECTATIONS: &str = include_str!("../fixtures/enclava/expectations.json");
@@ -76,24 +81,44 @@ async fn decide_all(mut client: AuthorizeServiceClient<Client>, key: &Value) -> 
     assert_eq!(denial(&refused).as_deref(), Some("KEY_INVALID"), "a look-alike of key {}", key["key_id"]);
     assert_eq!((refused.key, refused.warnings), (None, Vec::new()), "nothing of the key is told");
 
-    let mut asked = 0;
-    for (expected, questions) in key["questions"].as_object().unwrap() {
-        for named in questions.as_array().unwrap() {
+    let mut questions = Vec::new();
+    for (expected, named) in key["questions"].as_object().unwrap() {
+        for question in named.as_array().unwrap() {
             let mut request = key["base"].clone();
-            merge(&mut request, &named[1]);
-            let answer = client.authorize(question(token, &request)).await.unwrap().into_inner();
-            let got = denial(&answer).unwrap_or_else(|| "ALLOW".to_owned());
-            assert_eq!(&got, expected, "key {}, question {}: {request}", key["key_id"], named[0]);
-            assert_eq!(answer.key.as_ref().map(|key| key.key_id), key["key_id"].as_i64());
-            assert_warnings(&answer, key);
-            asked += 1;
+            merge(&mut request, &question[1]);
+            questions.push((expected.as_str(), request));
         }
     }
-    assert!(asked >= 10, "key {} was asked {asked} questions", key["key_id"]);
+    // One of every expected answer first, so that Authorize gives each of them; the rest by batch.
+    let mut seen = HashMap::new();
+    questions.sort_by_cached_key(|(expected, _)| {
+        let nth = seen.entry(*expected).and_modify(|nth| *nth += 1).or_insert(0_u32);
+        (*nth, *expected)
+    });
+    let (single, batched) = questions.split_at(SINGLE);
+    for (expected, request) in single {
+        let answer = client.authorize(question(token, request)).await.unwrap().into_inner();
+        assert_answer(&answer, expected, key, request);
+    }
+    let requests = batched.iter().map(|(_, request)| question(token, request)).collect();
+    let items =
+        client.batch_authorize(pb::BatchAuthorizeRequest { requests }).await.unwrap().into_inner().items;
+    assert_eq!(items.len(), batched.len());
+    for (item, (expected, request)) in items.into_iter().zip(batched) {
+        let Some(Result::Response(answer)) = item.result else { panic!("{item:?}") };
+        assert_answer(&answer, expected, key, request);
+    }
 
     let refused = client.authorize(look_alike).await.unwrap().into_inner();
     assert_eq!(denial(&refused).as_deref(), Some("KEY_INVALID"), "right after the true token was used");
-    asked
+    questions.len()
+}
+
+fn assert_answer(answer: &pb::AuthorizeResponse, expected: &str, key: &Value, request: &Value) {
+    let got = denial(answer).unwrap_or_else(|| "ALLOW".to_owned());
+    assert_eq!(got, expected, "key {}: {request}", key["key_id"]);
+    assert_eq!(answer.key.as_ref().map(|key| key.key_id), key["key_id"].as_i64());
+    assert_warnings(answer, key);
 }
 
 /// Exactly the limits that the key has are said not to be enforced, and no state of them is shown.
@@ -152,13 +177,5 @@ fn question(token: &str, request: &Value) -> pb::AuthorizeRequest {
     }
 }
 
-const KNOWN: [&str; 8] = [
-    "model",
-    "endpoint",
-    "method",
-    "chatbot_id",
-    "client_ip",
-    "scopes",
-    "permissions",
-    "not_applicable",
-];
+const KNOWN: [&str; 8] =
+    ["model", "endpoint", "method", "chatbot_id", "client_ip", "scopes", "permissions", "not_applicable"];
