@@ -58,7 +58,8 @@ impl Admin {
                     let key_count = owners::key_count(session, user_id).await?;
                     if before.disable_time.is_some() == disabled {
                         let revision = before.revision;
-                        let unchanged = Changed { resource: OwnerView { owner: before, key_count }, revision };
+                        let unchanged =
+                            Changed { resource: OwnerView { owner: before, key_count }, revision };
                         return Err(RolledBack::Unchanged(Box::new(unchanged)));
                     }
                     let disable_time = disabled.then_some(now);
