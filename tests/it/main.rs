@@ -16,5 +16,6 @@ mod embedded;
 mod first_session;
 mod harness;
 mod older_system;
+mod outage;
 mod proving;
 mod schema;
