@@ -12,6 +12,7 @@
 )]
 
 mod change_log;
+mod concurrency;
 mod embedded;
 mod first_session;
 mod harness;

@@ -92,8 +92,9 @@ async fn uses_that_could_not_be_written_are_written_when_the_database_returns() 
     app.database.until_blocked().await;
     app.database.allow_connections(false).await;
     app.database.allow_connections(true).await;
-    let count =
-        format!("coalesce((SELECT authorized_count FROM key_usage WHERE key_id = {}), 0)", key.key_id);
-    app.database.until(&count).await;
+    let count = format!("SELECT authorized_count FROM key_usage WHERE key_id = {}", key.key_id);
+    app.database.until(&format!("SELECT count(*) FROM ({count}) t WHERE authorized_count = 5")).await;
+    let database = app.database.clone();
     app.stop().await;
+    assert_eq!(database.number(&count).await, 5, "and none twice");
 }
