@@ -119,9 +119,14 @@ impl Running {
         &self.authorizer
     }
 
-    /// Waits until serving ends by itself, which it should not.
+    /// Waits until serving, or the embedded database under it, ends by itself, which it should not. Whoever
+    /// started the process starts it again: that recovers everything.
     pub async fn ended(&mut self) -> ServerError {
-        match (&mut self.serving).await {
+        let served = tokio::select! {
+            served = &mut self.serving => served,
+            error = self.database.ended() => return error,
+        };
+        match served {
             Ok(Ok(())) => ServerError::Serving("the listener closed".to_owned()),
             Ok(Err(error)) => ServerError::Serving(error.to_string()),
             Err(error) => ServerError::Serving(error.to_string()),

@@ -11,7 +11,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod change_log;
 mod embedded;
 mod first_session;
 mod harness;
 mod older_system;
+mod schema;
