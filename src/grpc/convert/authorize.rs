@@ -49,7 +49,6 @@ struct Common<'a> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Result<Asked, Status> {
     // What the end user controls is not looked at here: it leads to a decision.
     let pb::AuthorizeRequest {
@@ -91,7 +90,6 @@ pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Re
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn check_filter(request: &pb::FilterModelsRequest, wait_max: Duration) -> Result<Asked, Status> {
     let pb::FilterModelsRequest {
         token: _,
@@ -122,10 +120,11 @@ pub fn check_filter(request: &pb::FilterModelsRequest, wait_max: Duration) -> Re
 }
 
 fn check_common(violations: &mut Violations, common: &Common<'_>, wait_max: Duration) -> Option<Asked> {
-    for (field, names, is_valid) in [
-        ("scopes", common.scopes, is_literal_scope as fn(&str) -> bool),
-        ("permissions", common.permissions, |name| Permission::parse(name).is_ok()),
-    ] {
+    let is_scope: fn(&str) -> bool = is_literal_scope;
+    let is_permission: fn(&str) -> bool = |name| Permission::parse(name).is_ok();
+    for (field, names, is_valid) in
+        [("scopes", common.scopes, is_scope), ("permissions", common.permissions, is_permission)]
+    {
         if names.len() > ASKED_MAX {
             violations.add(field, format!("must have at most {ASKED_MAX} members"));
             continue;

@@ -42,7 +42,6 @@ pub fn read_etag(violations: &mut Violations, etag: String) -> Option<Etag> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault; UNIMPLEMENTED for `request_id`.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn read_create(request: pb::CreateKeyRequest, now: DateTime<Utc>) -> Result<CreateKey, Status> {
     let pb::CreateKeyRequest { key, template, budgets, request_id, validate_only } = request;
     if !request_id.is_empty() {
@@ -170,7 +169,6 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
 ///
 /// # Errors
 /// UNIMPLEMENTED for fields that this version does not serve. Other faults go to `violations`.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn read_filter(
     violations: &mut Violations,
     filter: pb::list_keys_request::Filter,
