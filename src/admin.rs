@@ -10,6 +10,7 @@ pub mod enclava;
 mod errors;
 mod etag;
 mod grants;
+pub mod import;
 mod owners;
 mod read;
 mod revoke;

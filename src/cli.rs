@@ -76,6 +76,7 @@ enum Command {
     Keys(keys::Keys),
     Owners(owners::Owners),
     Authorize(authorize::Authorize),
+    Import(Box<Import>),
 }
 
 impl Command {
@@ -89,6 +90,7 @@ impl Command {
                 bootstrap.database.validate()?;
                 bootstrap.tokens.validate()
             }
+            Self::Import(import) => import.validate(),
             Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
         }
     }
@@ -103,6 +105,7 @@ impl Command {
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,
             Self::Authorize(authorize) => authorize.run().await,
+            Self::Import(import) => import.run().await,
         }
     }
 }

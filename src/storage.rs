@@ -10,6 +10,7 @@
 pub mod budgets;
 pub mod changes;
 pub mod durability;
+pub mod enclava_source;
 mod errors;
 mod key_rows;
 pub mod keys;

@@ -5,7 +5,7 @@
 //!
 //! | column | becomes |
 //! |---|---|
-//! | `id`, `user_id` | kept; below 1 the row is rejected (user 0 is the operator, who never comes from there) |
+//! | `id`, `user_id` | kept; below 1 the row is rejected (user 0 is the operator, who never comes from there), and so are an id above [`KEY_ID_MAX`] and an owner that `users` lacks |
 //! | `users.is_active` | false or NULL: the owner is disabled |
 //! | `is_active` | false or NULL: revoked, at `updated_at`, else at the time of the import |
 //! | `name`, `description` | kept; control characters become spaces and what is too long is cut, with a warning: a label must not cost a working key |
@@ -30,7 +30,6 @@ mod imported;
 mod options;
 mod prefix;
 mod rules;
-mod source;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -39,6 +38,8 @@ mod texts;
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 
+pub use crate::storage::enclava_source::{SourceRow, UnreadableRow};
+
 use crate::policy::{KeyId, Metadata, UserId};
 use crate::token::KeyHash;
 
@@ -46,10 +47,13 @@ pub use finding::{Rejection, RejectionKind, Warning, WarningKind};
 pub use imported::{Converted, ImportedBudget, ImportedKey, ImportedLimits, ImportedPeriod};
 pub use options::{CostUnit, CostUnitError, Options};
 pub use prefix::{PREFIX_CANDIDATES_MAX, PREFIX_CHARS, name_ninths};
-pub use source::SourceRow;
 pub use sync::{ExistingKey, SyncAction, sync_action};
 
 use finding::Notes;
+
+/// The largest id of a key that is taken: new keys get the ids after it, and numbers of programs that count in
+/// floating point are exact up to here.
+pub const KEY_ID_MAX: i64 = 1 << 53;
 
 /// Converts one row of the older system's `api_keys`, joined with its owner; `now` is the time of the import.
 ///
@@ -59,8 +63,9 @@ use finding::Notes;
 /// [`Rejection`] when the row cannot be taken without guessing; the first fault found is the one named.
 pub fn convert(row: &SourceRow, options: &Options, now: DateTime<Utc>) -> Result<Converted, Rejection> {
     let mut notes = Notes::new(row.id);
-    let key_id = KeyId::new(row.id)
-        .ok_or_else(|| notes.reject(RejectionKind::IdOutOfRange, "id", "must be 1 or more"))?;
+    let key_id = KeyId::new(row.id).filter(|id| id.get() <= KEY_ID_MAX).ok_or_else(|| {
+        notes.reject(RejectionKind::IdOutOfRange, "id", format_args!("must be 1 to {KEY_ID_MAX}"))
+    })?;
     let user_id = owner(row, &notes)?;
     let key_prefix = prefix::read(&row.key_prefix, &notes)?;
     let key_hash = KeyHash::parse(row.key_hash.expose_secret())
@@ -102,7 +107,19 @@ pub fn convert(row: &SourceRow, options: &Options, now: DateTime<Utc>) -> Result
 
 /// The owner; the operator (0) is never one that an import may name, or its keys could hold reserved scopes.
 fn owner(row: &SourceRow, notes: &Notes) -> Result<UserId, Rejection> {
-    UserId::new(row.user_id).filter(|user_id| *user_id != UserId::OPERATOR).ok_or_else(|| {
-        notes.reject(RejectionKind::UserIdOutOfRange, "user_id", "must be 1 or more: 0 is the operator")
-    })
+    let user_id =
+        UserId::new(row.user_id).filter(|user_id| *user_id != UserId::OPERATOR).ok_or_else(|| {
+            notes.reject(RejectionKind::UserIdOutOfRange, "user_id", "must be 1 or more: 0 is the operator")
+        })?;
+    if row.owner_exists {
+        return Ok(user_id);
+    }
+    let what = format_args!("users has no row {user_id}, so whether the owner is active cannot be told");
+    Err(notes.reject(RejectionKind::OwnerMissing, "user_id", what))
+}
+
+/// The row that the store could not read, as a rejection.
+#[must_use]
+pub fn unreadable(row: &UnreadableRow) -> Rejection {
+    Notes::new(row.id).reject(RejectionKind::ValueUnreadable, row.field, &row.what)
 }

@@ -66,6 +66,11 @@ pub struct Freshness {
     pub wait_max: Duration,
 }
 
+impl Freshness {
+    /// Whatever the store says now.
+    pub const NONE: Self = Self { min_revision: Revision::ZERO, wait_max: Duration::ZERO };
+}
+
 /// How often the store is asked again while waiting for a revision.
 const REVISION_POLL: Duration = Duration::from_millis(25);
 
@@ -89,8 +94,8 @@ impl Upgrades {
 
 impl Authorizer {
     /// Waits until the store has reached a revision.
-    pub(super) async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
-        if freshness.min_revision.get() == 0 {
+    async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
+        if freshness.min_revision == Revision::ZERO {
             return Ok(());
         }
         let deadline = crate::clock::monotonic_now() + freshness.wait_max;
@@ -106,17 +111,19 @@ impl Authorizer {
         }
     }
 
-    /// Finds the key of a token. `None` for every way of being wrong: malformed, unknown, a look-alike.
+    /// Finds the key of a token, in state at least as new as `freshness` asks. `None` for every way of being
+    /// wrong: malformed, unknown, a look-alike.
+    ///
+    /// A malformed token (a wrong checksum, say) is refused without a look at the store: the answer rests on
+    /// no state, so its revision is 0.
     ///
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
-    pub(super) async fn prove(&self, token: &[u8]) -> Result<Proof, AuthorizeError> {
+    pub(super) async fn prove(&self, token: &[u8], freshness: Freshness) -> Result<Proof, AuthorizeError> {
         let Ok(presented) = Presented::classify(token, &self.brand) else {
-            // Refused before bcrypt and the key tables; the revision is asked for the answer alone.
-            let revision =
-                self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
-            return Ok(Proof { key: None, revision });
+            return Ok(Proof { key: None, revision: Revision::ZERO });
         };
+        self.await_revision(freshness).await?;
         let digests = self.peppers.digests(presented.bytes());
         let proof = self.find(&digests).await?;
         if proof.key.is_some() {

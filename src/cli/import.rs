@@ -1,18 +1,37 @@
-//! Arguments of `keystile import`: takes the keys of another system over.
+//! `keystile import`: takes the keys of another system over, straight into the database.
+
+mod report;
 
 use std::convert::Infallible;
+use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::SecretString;
 
+use super::failure::Failure;
 use super::money::parse_micros;
-use crate::config::{Database, Log};
+use super::output::{Format, Output, OutputArgs, plain};
+use crate::admin::enclava::{CostUnit, Options};
+use crate::admin::import::{self, ImportReport, ImportStopped};
+use crate::clock::Clock;
+use crate::config::{Database, Faults, Log};
 use crate::policy::Micros;
+use crate::server::open_database;
+use crate::storage::Store;
+use crate::storage::enclava_source::EnclavaSource;
+use crate::telemetry;
+
+/// The exit code when a row could not be taken.
+const ROWS_REJECTED: u8 = 1;
 
 const EXAMPLES: &str = "\
 Examples:
   keystile import enclava --source-url postgres://reader@old-host/enclava --dry-run
-  keystile import enclava --source-url postgres://reader@old-host/enclava --sync";
+  keystile import enclava --source-url postgres://reader@old-host/enclava --sync
+
+Exit code: 0 when every row is here now, 1 when some could not be taken, 2 when the import could not be done.";
 
 /// Takes the keys of another system over, with their ids, hashes, owners and totals
 #[derive(Args, Clone, Debug)]
@@ -61,6 +80,86 @@ pub struct Enclava {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+    /// How the report is written.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl Import {
+    /// Checks what takes more than one argument alone.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn validate(&self) -> Result<(), Faults> {
+        let Source::Enclava(enclava) = &self.source;
+        enclava.database.validate()
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What the person needs to know; the command could not be done.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let Source::Enclava(enclava) = self.source;
+        telemetry::init(&enclava.log)?;
+        let output = &mut Output::of_process(enclava.output.output);
+        let database = open_database(&enclava.database).await.map_err(|error| failed(&error))?;
+        let imported = enclava.run(&database.store, output).await;
+        let closed = database.close().await.map_err(|error| failed(&error));
+        let report = imported?;
+        closed?;
+        let rejected = !report.rejections.is_empty();
+        Ok(if rejected { ExitCode::from(ROWS_REJECTED) } else { ExitCode::SUCCESS })
+    }
+}
+
+impl Enclava {
+    /// Imports into `store`, shows the report and returns it.
+    async fn run(&self, store: &Store, output: &mut Output) -> anyhow::Result<ImportReport> {
+        let mut source = EnclavaSource::open(&self.source_url).await.map_err(|error| failed(&error))?;
+        let unit =
+            CostUnit::from_micros(self.total_cost_unit.get()).context("a unit of 0 was let through")?;
+        let wanted = import::Import {
+            options: Options { keep_wildcards: self.keep_wildcards, total_cost_unit: unit },
+            sync: self.sync,
+            dry_run: self.dry_run,
+            now: Clock::System.now(),
+        };
+        let bar = progress_bar(source.row_count());
+        let done = import::import(store, &mut source, wanted, &mut |rows| bar.set_position(rows)).await;
+        bar.finish_and_clear();
+        let (report, stopped) = match done {
+            Ok(report) => (report, None),
+            Err(ImportStopped { so_far, cause }) => (*so_far, Some(cause)),
+        };
+        match output.format() {
+            Format::Json => output.show_json(&report::json(&report, wanted, stopped.is_none()))?,
+            Format::Table => output.show(&report::table(&report, wanted))?,
+        }
+        match stopped {
+            None => Ok(report),
+            Some(cause) => {
+                let next = "What was taken until then stays; the same command goes on with the rest.";
+                Err(failed(&cause).next(next).into())
+            }
+        }
+    }
+}
+
+/// On stderr, and only where that is a terminal.
+fn progress_bar(rows: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} rows, {eta} left");
+    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The words of a database may come from anywhere.
+fn failed(error: &dyn std::error::Error) -> Failure {
+    let sentence = plain(&error.to_string());
+    Failure::new(format!("{}.", sentence.trim_end_matches('.')))
 }
 
 fn cost_unit(text: &str) -> Result<Micros, String> {

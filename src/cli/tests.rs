@@ -8,7 +8,6 @@ use super::*;
 enum ToCome {
     Migrate(Migrate),
     Bootstrap(Bootstrap),
-    Import(Import),
 }
 
 fn commands_of(command: &clap::Command) -> Vec<clap::Command> {
@@ -66,15 +65,16 @@ fn an_import_has_its_arguments() {
     let parse = |args: &[&str]| {
         let args =
             ["keystile", "import", "enclava", "--source-url=postgres://r:sesame@h/d"].iter().chain(args);
-        ToCome::try_parse_from(args)
+        Cli::try_parse_from(args)
     };
-    let ToCome::Import(Import { source: Source::Enclava(import) }) = parse(&[]).unwrap() else { panic!() };
+    let Command::Import(import) = parse(&[]).unwrap().command else { panic!() };
+    let Source::Enclava(import) = import.source;
     assert!(!import.dry_run && !import.sync && !import.keep_wildcards);
     assert_eq!(import.total_cost_unit.get(), 100);
     assert!(!format!("{import:?}").contains("sesame"));
     assert!(parse(&["--total-cost-unit=0.01"]).is_ok());
     assert!(parse(&["--total-cost-unit=0"]).is_err());
-    assert!(ToCome::try_parse_from(["keystile", "import", "enclava"]).is_err());
+    assert!(Cli::try_parse_from(["keystile", "import", "enclava"]).is_err());
 }
 
 #[test]

@@ -59,9 +59,24 @@ bounded_i64!(
     0
 );
 
+impl Revision {
+    /// Before the first change.
+    pub const ZERO: Self = Self(0);
+}
+
 impl UserId {
     /// The operator of the service: cannot be disabled, and only its keys may hold reserved scopes.
     pub const OPERATOR: Self = Self(0);
+}
+
+impl Revision {
+    /// Before the first change.
+    pub const START: Self = Self(0);
+}
+
+impl Micros {
+    /// No money.
+    pub const ZERO: Self = Self(0);
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
@@ -80,6 +81,44 @@ pub async fn stamp(
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     diesel::update(budgets::table.filter(budgets::budget_id.eq_any(ids)))
         .set(budgets::revision.eq(revision.get()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// [`stamp`] for many budgets, each with its own revision.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn stamp_many(
+    connection: &mut AsyncPgConnection,
+    revisions: &[(BudgetId, Revision)],
+) -> Result<(), StorageError> {
+    let (ids, revisions): (Vec<i64>, Vec<i64>) =
+        revisions.iter().map(|(id, revision)| (id.get(), revision.get())).unzip();
+    diesel::sql_query(
+        "UPDATE budgets SET revision = stamp.revision \
+         FROM unnest($1, $2) AS stamp (budget_id, revision) WHERE budgets.budget_id = stamp.budget_id",
+    )
+    .bind::<Array<BigInt>, _>(ids)
+    .bind::<Array<BigInt>, _>(revisions)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the limit of a budget whose key or owner is locked.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn set_limit(
+    connection: &mut AsyncPgConnection,
+    budget_id: BudgetId,
+    limit: Micros,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    diesel::update(budgets::table.find(budget_id.get()))
+        .set((budgets::limit_micros.eq(limit.get()), budgets::updated_at.eq(now)))
         .execute(connection)
         .await?;
     Ok(())

@@ -83,6 +83,51 @@ pub async fn record(
     Ok(revision)
 }
 
+/// Takes one revision for each of `changes`, in their order, and writes their lines: [`record`] for many.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn record_many(
+    connection: &mut AsyncPgConnection,
+    actor: &Actor,
+    changes: Vec<(Subject, AuditLine)>,
+) -> Result<Vec<Revision>, StorageError> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let count = i64::try_from(changes.len())
+        .map_err(|_| StorageError::Defect("more changes than revisions".to_owned()))?;
+    let last: i64 = diesel::update(revision_counter::table)
+        .set(revision_counter::revision.eq(revision_counter::revision + count))
+        .returning(revision_counter::revision)
+        .get_result(connection)
+        .await?;
+    let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
+    let mut lines = Vec::with_capacity(changes.len());
+    let mut events = Vec::with_capacity(changes.len());
+    for (revision, (subject, line)) in revisions.iter().zip(changes) {
+        let (subject_name, subject_id) = subject.columns();
+        lines.push((
+            change_log::revision.eq(revision.get()),
+            change_log::subject.eq(subject_name),
+            change_log::subject_id.eq(subject_id),
+        ));
+        events.push((
+            audit_events::actor.eq(&actor.name),
+            audit_events::action.eq(line.action),
+            audit_events::resource.eq(subject.resource()),
+            audit_events::before.eq(line.before),
+            audit_events::after.eq(line.after),
+            audit_events::peer_address.eq(&actor.peer_address),
+            audit_events::request_id.eq(&actor.request_id),
+            audit_events::revision.eq(revision.get()),
+        ));
+    }
+    diesel::insert_into(change_log::table).values(lines).execute(connection).await?;
+    diesel::insert_into(audit_events::table).values(events).execute(connection).await?;
+    Ok(revisions)
+}
+
 /// Increments the revision counter and holds its row until the transaction ends. Do nothing after it that
 /// may wait for another lock.
 ///

@@ -209,6 +209,35 @@ impl KeyColumns {
     }
 }
 
+/// All columns of a key that comes with its id and its past.
+#[derive(Insertable)]
+#[diesel(table_name = api_keys)]
+pub(super) struct GivenKeyRow {
+    key_id: i64,
+    #[diesel(embed)]
+    columns: KeyColumns,
+    revoked_at: Option<DateTime<Utc>>,
+    revoke_reason: String,
+    revision: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl GivenKeyRow {
+    pub(super) fn of_key(key: &Key) -> Result<Self, StorageError> {
+        Ok(Self {
+            key_id: key.key_id.get(),
+            columns: KeyColumns::of_key(key)?,
+            revoked_at: key.revoke_time,
+            revoke_reason: key.revoke_reason.as_str().to_owned(),
+            // Set by `stamp_many`, once the transaction has its revisions.
+            revision: 0,
+            created_at: key.create_time,
+            updated_at: key.update_time,
+        })
+    }
+}
+
 fn metadata_json(metadata: &Metadata) -> Value {
     metadata.as_map().iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
 }

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
-use super::key_rows::{KeyColumns, KeyRow};
+use super::key_rows::{GivenKeyRow, KeyColumns, KeyRow};
 use super::schema::{api_keys, key_secrets, owners};
 use crate::policy::{Description, Key, KeyId, NewKey, Revision};
 
@@ -30,6 +31,117 @@ pub async fn insert(
         .get_result(connection)
         .await?;
     KeyId::new(id).ok_or_else(|| StorageError::Defect(format!("key id {id} out of range")))
+}
+
+/// Inserts keys with the ids and times that they bring along, none of them deleted, and returns the ids of
+/// those whose ids were free; give them in order of id. Their secrets follow.
+///
+/// Move the ids of new keys past them first: [`reserve_ids_up_to`].
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn insert_given(
+    connection: &mut AsyncPgConnection,
+    keys: &[&Key],
+) -> Result<Vec<KeyId>, StorageError> {
+    let rows = keys.iter().map(|key| GivenKeyRow::of_key(key)).collect::<Result<Vec<_>, _>>()?;
+    let inserted: Vec<i64> = diesel::insert_into(api_keys::table)
+        .values(rows)
+        .on_conflict(api_keys::key_id)
+        .do_nothing()
+        .returning(api_keys::key_id)
+        .get_results(connection)
+        .await?;
+    Ok(inserted.into_iter().filter_map(KeyId::new).collect())
+}
+
+/// Sees to it that no new key gets an id up to `last` any more; never moves the ids of new keys back. To be
+/// called in a transaction of its own.
+///
+/// Reading where the sequence stands and setting it are two steps. The lock keeps out whoever inserts a key,
+/// and with that whoever takes an id, for the moment between them.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn reserve_ids_up_to(connection: &mut AsyncPgConnection, last: KeyId) -> Result<(), StorageError> {
+    diesel::sql_query("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE").execute(connection).await?;
+    diesel::sql_query(
+        "SELECT setval('api_keys_key_id_seq', $1) FROM api_keys_key_id_seq \
+         WHERE last_value < $1 OR (last_value = $1 AND NOT is_called)",
+    )
+    .bind::<BigInt, _>(last.get())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What an import has to know of a key that is here.
+#[derive(Clone, Debug)]
+pub struct KeyStanding {
+    /// Which.
+    pub key_id: KeyId,
+    /// Creation; an imported key's is that of the older system.
+    pub create_time: DateTime<Utc>,
+    /// Last change by an administrator, or the older system's.
+    pub update_time: DateTime<Utc>,
+    /// Whether it is revoked.
+    pub revoked: bool,
+    /// Whether it is deleted, restorable or not.
+    pub deleted: bool,
+    /// Exclusive.
+    pub expire_time: Option<DateTime<Utc>>,
+    /// bcrypt of its current token, where that was imported; a token of our own has replaced it otherwise.
+    pub imported_hash: Option<String>,
+}
+
+/// What is here of some ids.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn standings(
+    connection: &mut AsyncPgConnection,
+    ids: &[KeyId],
+) -> Result<Vec<KeyStanding>, StorageError> {
+    type Row = (
+        i64,
+        DateTime<Utc>,
+        DateTime<Utc>,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        Option<DateTime<Utc>>,
+        Option<String>,
+    );
+    let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+    let imported =
+        key_secrets::key_id.eq(api_keys::key_id).and(key_secrets::is_current).and(key_secrets::imported);
+    let rows: Vec<Row> = api_keys::table
+        .left_join(key_secrets::table.on(imported))
+        .filter(api_keys::key_id.eq_any(ids))
+        .select((
+            api_keys::key_id,
+            api_keys::created_at,
+            api_keys::updated_at,
+            api_keys::revoked_at,
+            api_keys::deleted_at,
+            api_keys::expire_at,
+            key_secrets::key_hash.nullable(),
+        ))
+        .load(connection)
+        .await?;
+    let standings = rows.into_iter().filter_map(
+        |(key_id, create_time, update_time, revoked, deleted, expire_time, imported_hash)| {
+            Some(KeyStanding {
+                key_id: KeyId::new(key_id)?,
+                create_time,
+                update_time,
+                revoked: revoked.is_some(),
+                deleted: deleted.is_some(),
+                expire_time,
+                imported_hash,
+            })
+        },
+    );
+    Ok(standings.collect())
 }
 
 /// Reads a key.
@@ -99,6 +211,27 @@ pub async fn stamp(
         .execute(connection)
         .await?;
     expect_one(changed, key_id)
+}
+
+/// [`stamp`] for many keys, each with its own revision.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn stamp_many(
+    connection: &mut AsyncPgConnection,
+    revisions: &[(KeyId, Revision)],
+) -> Result<(), StorageError> {
+    let (ids, revisions): (Vec<i64>, Vec<i64>) =
+        revisions.iter().map(|(id, revision)| (id.get(), revision.get())).unzip();
+    diesel::sql_query(
+        "UPDATE api_keys SET revision = stamp.revision \
+         FROM unnest($1, $2) AS stamp (key_id, revision) WHERE api_keys.key_id = stamp.key_id",
+    )
+    .bind::<Array<BigInt>, _>(ids)
+    .bind::<Array<BigInt>, _>(revisions)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn expect_one(changed: usize, key_id: KeyId) -> Result<(), StorageError> {

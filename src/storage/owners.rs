@@ -61,6 +61,23 @@ impl OwnerRow {
     }
 }
 
+/// Which of some owners have a row, and whether they are disabled.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn known(
+    connection: &mut AsyncPgConnection,
+    users: &[UserId],
+) -> Result<Vec<(UserId, bool)>, StorageError> {
+    let ids: Vec<i64> = users.iter().map(|user| user.get()).collect();
+    let rows: Vec<(i64, Option<DateTime<Utc>>)> = owners::table
+        .filter(owners::user_id.eq_any(ids))
+        .select((owners::user_id, owners::disabled_at))
+        .load(connection)
+        .await?;
+    Ok(rows.into_iter().filter_map(|(id, disabled)| Some((UserId::new(id)?, disabled.is_some()))).collect())
+}
+
 /// Locks an owner's row until the transaction ends, and makes it where there was none.
 ///
 /// # Errors

@@ -30,7 +30,8 @@ pub type Connection = Object<AsyncPgConnection>;
 /// caller waits for a database that hangs (a failover, a stopped machine).
 pub const READ_TIMEOUT: Duration = Duration::from_millis(1_800);
 
-/// The same for a write. What has begun may still commit.
+/// The same for a write that has begun, which may still commit. One that cannot begin is given up on after
+/// [`READ_TIMEOUT`].
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -144,12 +145,12 @@ where
     R: Send,
     E: From<StorageError> + Send,
 {
-    Transactions::begin_transaction(connection).await.map_err(StorageError::from)?;
-    let result = match connection.batch_execute(LOCAL_SETTINGS).await {
-        Ok(()) => f(connection).await,
-        Err(error) => Err(StorageError::from(error).into()),
-    };
-    match result {
+    // Nothing is written yet: a database that hangs may be given up on soon.
+    match timeout(READ_TIMEOUT, begin(connection)).await {
+        Ok(begun) => begun?,
+        Err(_) => return Err(StorageError::Unavailable("BEGIN took too long".to_owned()).into()),
+    }
+    match f(connection).await {
         Ok(value) => {
             Transactions::commit_transaction(connection).await.map_err(StorageError::from)?;
             Ok(value)
@@ -162,4 +163,9 @@ where
             Err(error)
         }
     }
+}
+
+async fn begin(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
+    Transactions::begin_transaction(connection).await?;
+    Ok(connection.batch_execute(LOCAL_SETTINGS).await?)
 }

@@ -56,6 +56,62 @@ pub async fn insert(
     Ok(SecretId(id))
 }
 
+/// Stores the current secrets of new keys, [`insert`] for many.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn insert_many(
+    connection: &mut AsyncPgConnection,
+    secrets: &[NewSecret<'_>],
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    let rows = secrets.iter().map(|secret| {
+        (
+            key_secrets::key_id.eq(secret.key_id.get()),
+            key_secrets::is_current.eq(true),
+            key_secrets::key_prefix.eq(secret.key_prefix),
+            key_secrets::key_hash.eq(secret.key_hash.expose()),
+            key_secrets::imported.eq(secret.imported),
+            key_secrets::created_at.eq(now),
+        )
+    });
+    let rows: Vec<_> = rows.collect();
+    diesel::insert_into(key_secrets::table).values(rows).execute(connection).await?;
+    Ok(())
+}
+
+/// Ends the current secret of a locked key, digests and all, and stores another in its place.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn replace_current(
+    connection: &mut AsyncPgConnection,
+    secret: &NewSecret<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    let current = key_secrets::table
+        .filter(key_secrets::key_id.eq(secret.key_id.get()))
+        .filter(key_secrets::is_current);
+    diesel::delete(current).execute(connection).await?;
+    insert(connection, secret, now).await?;
+    Ok(())
+}
+
+/// The prefixes of all imported secrets, with their keys.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn imported_prefixes(
+    connection: &mut AsyncPgConnection,
+) -> Result<Vec<(KeyId, String)>, StorageError> {
+    let rows: Vec<(i64, String)> = key_secrets::table
+        .filter(key_secrets::imported)
+        .select((key_secrets::key_id, key_secrets::key_prefix))
+        .load(connection)
+        .await?;
+    Ok(rows.into_iter().filter_map(|(id, prefix)| Some((KeyId::new(id)?, prefix))).collect())
+}
+
 /// Stores the digest of a secret that has just been made.
 ///
 /// # Errors

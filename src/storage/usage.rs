@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
-use super::schema::key_usage;
+use super::schema::{api_keys, key_usage};
 use crate::policy::{KeyId, KeyTotals};
 
 #[derive(Queryable, Selectable)]
@@ -48,27 +48,43 @@ pub async fn totals(
     Ok(totals.collect())
 }
 
-/// Stores the totals that an imported key brings along.
+/// Stores the totals that imported keys bring along.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn insert(
+pub async fn insert_many(
     connection: &mut AsyncPgConnection,
-    key_id: KeyId,
-    totals: &KeyTotals,
+    totals: &[(KeyId, KeyTotals)],
 ) -> Result<(), StorageError> {
-    diesel::insert_into(key_usage::table)
-        .values((
+    let rows = totals.iter().map(|(key_id, totals)| {
+        (
             key_usage::key_id.eq(key_id.get()),
             key_usage::total_requests.eq(totals.total_requests),
             key_usage::total_tokens.eq(totals.total_tokens),
             key_usage::total_cost_micros.eq(totals.total_cost_micros),
             key_usage::authorized_count.eq(totals.authorized_count),
             key_usage::last_used_at.eq(totals.last_used_time),
-        ))
-        .execute(connection)
-        .await?;
+        )
+    });
+    let rows: Vec<_> = rows.collect();
+    diesel::insert_into(key_usage::table).values(rows).execute(connection).await?;
     Ok(())
+}
+
+/// Those of some keys that were here once and are purged: their usage has stayed.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn purged(connection: &mut AsyncPgConnection, keys: &[KeyId]) -> Result<Vec<KeyId>, StorageError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
+    let key = api_keys::table.filter(api_keys::key_id.eq(key_usage::key_id));
+    let purged: Vec<i64> = key_usage::table
+        .filter(key_usage::key_id.eq_any(ids))
+        .filter(diesel::dsl::not(diesel::dsl::exists(key)))
+        .select(key_usage::key_id)
+        .load(connection)
+        .await?;
+    Ok(purged.into_iter().filter_map(KeyId::new).collect())
 }
 
 /// ALLOWs of one key since the last flush.

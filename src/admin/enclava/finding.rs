@@ -100,10 +100,12 @@ pub struct Rejection {
 /// The kinds of [`Rejection`]; their texts are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RejectionKind {
-    /// `id` is below 1.
+    /// `id` is below 1, or so high that new keys would run out of ids.
     IdOutOfRange,
     /// `user_id` is below 1.
     UserIdOutOfRange,
+    /// `users` has no row of the owner.
+    OwnerMissing,
     /// `key_prefix` is not 8 printable ASCII characters: its token could never be found.
     KeyPrefixInvalid,
     /// `key_hash` is no bcrypt hash that we can prove.
@@ -120,6 +122,28 @@ pub enum RejectionKind {
     AmountTooLarge,
     /// A text could not be made valid.
     TextInvalid,
+    /// A value that its column's type allows, but not ours: an infinite time, JSON that cannot be parsed.
+    ValueUnreadable,
+    /// The source has the same id more than once.
+    IdRepeated,
+    /// A key that is here has the id, and it is another one.
+    IdTaken,
+    /// A key with the id was here and is purged; an id is never used again.
+    IdPurged,
+    /// The database refused the row.
+    RefusedByDatabase,
+}
+
+impl Rejection {
+    /// A rejection of the row `key_id`; `what` goes on after "key 7: column: ".
+    pub(in crate::admin) fn new(
+        key_id: i64,
+        kind: RejectionKind,
+        field: &'static str,
+        what: impl fmt::Display,
+    ) -> Self {
+        Notes::new(key_id).reject(kind, field, what)
+    }
 }
 
 impl RejectionKind {
@@ -129,6 +153,7 @@ impl RejectionKind {
         match self {
             Self::IdOutOfRange => "ID_OUT_OF_RANGE",
             Self::UserIdOutOfRange => "USER_ID_OUT_OF_RANGE",
+            Self::OwnerMissing => "OWNER_MISSING",
             Self::KeyPrefixInvalid => "KEY_PREFIX_INVALID",
             Self::KeyHashInvalid => "KEY_HASH_INVALID",
             Self::ShapeUnknown => "SHAPE_UNKNOWN",
@@ -137,6 +162,11 @@ impl RejectionKind {
             Self::BudgetTypeUnknown => "BUDGET_TYPE_UNKNOWN",
             Self::AmountTooLarge => "AMOUNT_TOO_LARGE",
             Self::TextInvalid => "TEXT_INVALID",
+            Self::ValueUnreadable => "VALUE_UNREADABLE",
+            Self::IdRepeated => "ID_REPEATED",
+            Self::IdTaken => "ID_TAKEN",
+            Self::IdPurged => "ID_PURGED",
+            Self::RefusedByDatabase => "REFUSED_BY_DATABASE",
         }
     }
 }

@@ -36,6 +36,7 @@ fn plain_row() -> SourceRow {
         key_hash: SecretString::from(HASH),
         key_prefix: "en_c3j27".to_owned(),
         user_id: 3,
+        owner_exists: true,
         owner_is_active: Some(true),
         is_active: Some(true),
         permissions: Some(json!({"chat": true})),

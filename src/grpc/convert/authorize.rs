@@ -120,20 +120,8 @@ pub fn check_filter(request: &pb::FilterModelsRequest, wait_max: Duration) -> Re
 }
 
 fn check_common(violations: &mut Violations, common: &Common<'_>, wait_max: Duration) -> Option<Asked> {
-    let is_scope: fn(&str) -> bool = is_literal_scope;
-    let is_permission: fn(&str) -> bool = |name| Permission::parse(name).is_ok();
-    for (field, names, is_valid) in
-        [("scopes", common.scopes, is_scope), ("permissions", common.permissions, is_permission)]
-    {
-        if names.len() > ASKED_MAX {
-            violations.add(field, format!("must have at most {ASKED_MAX} members"));
-            continue;
-        }
-        for (position, name) in names.iter().enumerate().filter(|(_, name)| !is_valid(name)) {
-            let description = format!("{:?} is no literal name", name.chars().take(40).collect::<String>());
-            violations.add(format!("{field}[{position}]"), description);
-        }
-    }
+    check_names(violations, "scopes", common.scopes, is_literal_scope);
+    check_names(violations, "permissions", common.permissions, |name| Permission::parse(name).is_ok());
     let mut not_applicable = DimensionSet::EMPTY;
     for (position, dimension) in common.not_applicable.iter().enumerate() {
         match pb::authorize_request::Dimension::try_from(*dimension) {
@@ -158,6 +146,17 @@ fn check_common(violations: &mut Violations, common: &Common<'_>, wait_max: Dura
     let revision = Revision::new(common.min_revision);
     let min_revision = violations.require("min_revision", revision, "must be at least 0")?;
     Some(Asked { not_applicable, freshness: Freshness { min_revision, wait_max } })
+}
+
+fn check_names(violations: &mut Violations, field: &str, names: &[String], is_valid: fn(&str) -> bool) {
+    if names.len() > ASKED_MAX {
+        violations.add(field, format!("must have at most {ASKED_MAX} members"));
+        return;
+    }
+    for (position, name) in names.iter().enumerate().filter(|(_, name)| !is_valid(name)) {
+        let description = format!("{:?} is no literal name", name.chars().take(40).collect::<String>());
+        violations.add(format!("{field}[{position}]"), description);
+    }
 }
 
 /// The decisive part of a checked request.

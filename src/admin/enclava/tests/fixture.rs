@@ -103,6 +103,7 @@ fn source_row(row: &BTreeMap<&str, Cell>, users: &BTreeMap<i64, Option<bool>>) -
         key_hash: SecretString::from(text("key_hash").expect("a hash")),
         key_prefix: text("key_prefix").expect("a prefix"),
         user_id,
+        owner_exists: true,
         owner_is_active: users[&user_id],
         is_active: boolean(&row["is_active"]),
         permissions: json("permissions"),
