@@ -15,3 +15,4 @@ mod embedded;
 mod first_session;
 mod harness;
 mod older_system;
+mod readme;
