@@ -133,7 +133,7 @@ impl Running {
         }
     }
 
-    /// Stops: no new calls, the calls under way get [`DRAIN_MAX`], then counts are flushed and the
+    /// Stops: no new calls, the calls under way get 10 seconds, then counts are flushed and the
     /// database is let go of.
     ///
     /// # Errors

@@ -16,4 +16,5 @@ mod embedded;
 mod first_session;
 mod harness;
 mod older_system;
+mod readme;
 mod schema;
