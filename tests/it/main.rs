@@ -19,4 +19,5 @@ mod harness;
 mod older_system;
 mod outage;
 mod proving;
+mod readme;
 mod schema;

@@ -1,3 +1,5 @@
+//! Templates fill what is left out, and give way to what is given.
+
 use super::*;
 
 fn draft() -> KeyDraft {
