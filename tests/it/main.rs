@@ -11,8 +11,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod change_log;
 mod embedded;
 mod first_session;
 mod harness;
 mod older_system;
 mod readme;
+mod schema;
