@@ -34,7 +34,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// A message that takes `bytes` bytes on the wire, or one fewer where no message takes so many.
+    /// A message that takes `bytes` bytes on the wire, or the next fewer where no message takes so many.
     pub fn of_size(bytes: usize) -> Self {
         // Longer payloads take longer length fields: the first that fits from above is the longest.
         let payload = (0..=bytes).rev().find(|payload| size_with(*payload) <= bytes).unwrap_or(0);

@@ -17,10 +17,13 @@ use crate::compare::{Comparison, Pair};
 use crate::failure::Failure;
 use crate::options::{EchoKind, Plan};
 use crate::round::Round;
-use crate::statistics::Spread;
+use crate::statistics::{Spread, float};
 
 /// Of the CPU of client and server together, what the client may take for calls a second to decide.
 const CLIENT_SHARE_MAX: f64 = 0.5;
+
+/// Of the machine, what others may use for the numbers to mean something.
+const OTHERS_SHARE_MAX: f64 = 0.05;
 
 /// What decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -182,6 +185,13 @@ impl Summary {
         }
     }
 
+    /// What to think of the numbers if others used much of the machine.
+    fn distrust(&self) -> &'static str {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let is_much = self.others_cpus > OTHERS_SHARE_MAX * float(cpus);
+        if is_much { ": too many for these numbers to say much" } else { "" }
+    }
+
     fn text(&self, comparison: &Comparison) -> String {
         let Comparison { echo, connections, streams, .. } = comparison;
         let (ratio, cpu) = (&self.ratio, &self.cpu_ratio);
@@ -198,7 +208,7 @@ impl Summary {
                 "  ratio {:.4} ({:.4} to {:.4}), CPU ratio {:.4} ({:.4} to {:.4}): {decides}",
                 ratio.median, ratio.min, ratio.max, cpu.median, cpu.min, cpu.max
             ),
-            format!("  others kept at most {:.2} CPUs busy", self.others_cpus),
+            format!("  others kept at most {:.2} CPUs busy{}", self.others_cpus, self.distrust()),
         ];
         lines.join("\n")
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use std::{env, thread};
 
 use keystile::clock::monotonic_now;
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::{getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -170,9 +172,19 @@ pub fn announce(address: SocketAddr) {
 ///
 /// # Errors
 /// The kernel does not do that, or the benchmark has gone already.
+#[cfg(target_os = "linux")]
 pub fn end_with_parent() -> Result<(), Failure> {
     let parent = getppid();
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| Failure::Io { action: "tie this process to its parent", source: error.into() })?;
     if parent == getppid() { Ok(()) } else { Err(Failure::Unusable("the benchmark has gone")) }
+}
+
+/// In a role: there is none without Linux, whose `/proc` is what is measured by.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn end_with_parent() -> Result<(), Failure> {
+    Err(Failure::Unusable("the benchmark runs on Linux only"))
 }

@@ -95,7 +95,7 @@ fn this_machine_says_so_too() {
 }
 
 #[test]
-fn an_echo_is_as_long_as_asked_for_or_one_byte_shorter() {
+fn an_echo_is_as_long_as_asked_for_or_the_next_shorter() {
     for bytes in (0..600).chain(16_000..17_000) {
         let length = Echo::of_size(bytes).encoded_len();
         // A payload of one byte takes three; of 128 bytes, one more than the length field before had.
