@@ -14,6 +14,7 @@
 mod change_log;
 mod concurrency;
 mod creating;
+mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
