@@ -13,9 +13,12 @@
 
 mod change_log;
 mod concurrency;
+mod creating;
+mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
+mod listing;
 mod older_system;
 mod outage;
 mod proving;
