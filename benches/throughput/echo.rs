@@ -15,7 +15,6 @@ use keystile::grpc::auth_layer::{AuthLayer, CallerAuth};
 use keystile::grpc::error_layer::ErrorLayer;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -67,7 +66,7 @@ async fn serve_in_frame(service: EchoServer) -> Result<(), Failure> {
     announce(listener.local_addr().map_err(Failure::io("listen"))?);
     let router =
         Server::builder().layer(ErrorLayer).layer(AuthLayer::new(CallerAuth::Open)).add_service(service);
-    Ok(router.serve_with_incoming(TcpListenerStream::new(listener)).await?)
+    Ok(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
 }
 
 #[derive(Clone, Copy, Debug)]
