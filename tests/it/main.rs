@@ -18,6 +18,7 @@ mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
+mod import;
 mod listing;
 mod older_system;
 mod outage;
