@@ -8,8 +8,8 @@ mod proxy;
 
 use std::time::Duration;
 
-pub use app::{App, AppBuilder, Bearer, Client, denial, new_token, status_reason, violated_fields};
-pub use cluster::{TestDatabase, sql};
+pub use app::{App, Client, connect, denial, new_token, status_reason, violated_fields};
+pub use cluster::TestDatabase;
 pub use process::Process;
 pub use proxy::Proxy;
 

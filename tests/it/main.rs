@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod administrator;
 mod change_log;
 mod concurrency;
 mod creating;

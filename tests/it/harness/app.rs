@@ -122,7 +122,7 @@ impl App {
     }
 
     pub fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address())).unwrap().connect_lazy()
+        channel(&self.address().to_string())
     }
 
     /// A transport that sends `token`, for any generated client.
@@ -186,6 +186,15 @@ impl App {
     pub async fn stop(self) {
         self.running.stop().await.unwrap();
     }
+}
+
+fn channel(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// A transport to the service at `127.0.0.1:port` that sends `token`, for any generated client.
+pub fn connect(address: &str, token: &str) -> Client {
+    InterceptedService::new(channel(address), Bearer::new(Some(token)))
 }
 
 /// A token that is nobody's yet.

@@ -184,7 +184,7 @@ impl TestDatabase {
 }
 
 /// Runs statements on the database at `url`.
-pub async fn sql(url: &str, statements: &str) {
+async fn sql(url: &str, statements: &str) {
     let mut session = AsyncPgConnection::establish(url).await.unwrap();
     session.batch_execute(statements).await.unwrap();
 }
