@@ -19,6 +19,7 @@ mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
+mod hostile;
 mod import;
 mod listing;
 mod older_system;
