@@ -19,7 +19,6 @@ mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
-mod hostile;
 mod import;
 mod listing;
 mod older_system;
