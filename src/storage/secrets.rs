@@ -12,7 +12,7 @@ use super::schema::{api_keys, budgets, key_digests, key_secrets, owners, revisio
 use crate::policy::{BudgetId, Key, KeyId, RateLimits, Revision};
 use crate::token::{Digest, KeyHash, PepperMark};
 
-/// At most this many secrets of one prefix are tried with bcrypt (semantics: key_prefix).
+/// At most this many secrets of one prefix are tried with bcrypt.
 pub const CANDIDATES_MAX: i64 = 8;
 
 /// Identity of a secret; a rotation makes a new one.

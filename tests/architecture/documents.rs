@@ -122,6 +122,61 @@ fn readme_names_every_method_that_is_not_served_yet_and_no_other() {
     assert_eq!(named, unserved_methods());
 }
 
+/// What `](…)` points to in a document, but for addresses of the web.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+/// Headings of a document as GitHub names them in links.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let names =
+        headings.map(|heading| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+    names
+        .map(|name| name.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect())
+        .collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let files = tree::all_files();
+    let mut looked_at = 0;
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for link in links(&file.text) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { file.path.clone() } else { tree::join(folder, path) };
+            assert!(tree::exists(&target), "{}: {link}", file.path);
+            let has_anchor = || anchors(&tree::file(&target).text).iter().any(|it| it == anchor);
+            assert!(anchor.is_empty() || has_anchor(), "{}: {link}", file.path);
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 20, "{looked_at}");
+}
+
+#[test]
+fn the_map_names_files_that_exist() {
+    let mut looked_at = 0;
+    for map in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        for name in tree::file(map).text.split('`').skip(1).step_by(2) {
+            if !name.contains('/') || !name.ends_with(".rs") {
+                continue;
+            }
+            assert!(tree::exists(name) || tree::exists(&format!("src/{name}")), "{map}: {name}");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 30, "{looked_at}");
+}
+
+#[test]
+fn links_and_anchors_are_read() {
+    assert_eq!(links("[a](b.md), [c](https://d), [e](#f-g)"), ["b.md", "#f-g"]);
+    assert_eq!(anchors("# A\n## How to …\nb\n### With your own, X\n"), ["a", "how-to-", "with-your-own-x"]);
+}
+
 #[test]
 fn a_table_is_read_cell_by_cell() {
     let text = "x\n| a | b |\n|---|---|\n| `c` | d, `e` |\n| f | g |\n\n| h | i |\n";

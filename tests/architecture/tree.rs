@@ -44,6 +44,24 @@ pub fn file(path: &str) -> SourceFile {
     SourceFile::new(path, &text)
 }
 
+/// Whether there is such a file or folder.
+pub fn exists(path: &str) -> bool {
+    root().join(path).exists()
+}
+
+/// A relative path seen from a folder, both from the project's folder; `..` steps up.
+pub fn join(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 /// The Rust files in these folders (or these files), in order.
 pub fn rust_files(folders: &[&str]) -> Vec<SourceFile> {
     let mut paths = Vec::new();

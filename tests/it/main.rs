@@ -19,6 +19,8 @@ mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
+mod hostile;
+mod import;
 mod listing;
 mod older_system;
 mod outage;
