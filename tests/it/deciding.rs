@@ -166,6 +166,7 @@ async fn observe_mode_reports_what_it_lets_pass() {
         display_name: "elsewhere".into(),
         scopes: vec!["keystile.read".into()],
         ips: only(&["192.0.2.0/24"]),
+        observe: vec![Check::Ips.into(), Check::Scopes.into()],
         ..Default::default()
     };
     let (_, elsewhere) = app.create(elsewhere).await;
