@@ -189,6 +189,7 @@ pub fn store(error: &StorageError) -> Status {
             tracing::warn!(error = %error, "a call found the store out of reach");
             ErrorReason::StoreUnavailable.status("the store is out of reach; try again")
         }
+        StorageError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
         StorageError::Constraint { .. } | StorageError::Corrupt { .. } | StorageError::Defect(_) => {
             defect(error)
         }

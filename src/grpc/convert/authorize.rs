@@ -13,8 +13,8 @@ use crate::authorize::{FilterOutcome, Freshness, Introspection, KeyFacts, Outcom
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
-    AccessRequest, Budget, Dimension, DimensionSet, KeyState, NAME_BYTES_MAX, Permission, RateLimits, Reason,
-    Revision, is_literal_scope,
+    AccessRequest, Budget, Dimension, DimensionSet, NAME_BYTES_MAX, Permission, RateLimits, Reason, Revision,
+    is_literal_scope,
 };
 use crate::storage::secrets::ProvenKey;
 
@@ -285,22 +285,16 @@ pub fn filter_response(outcome: FilterOutcome, mut models: Vec<String>) -> pb::F
 /// The answer to IntrospectKey.
 #[must_use]
 pub fn introspection(view: Introspection) -> pb::IntrospectKeyResponse {
-    let state = view.reason.map_or(KeyState::Active, |reason| match reason {
-        Reason::KeyRevoked => KeyState::Revoked,
-        Reason::OwnerDisabled => KeyState::OwnerDisabled,
-        Reason::KeyExpired => KeyState::Expired,
-        _ => KeyState::Deleted,
-    });
-    let key = view.key.as_ref().map(|facts: &KeyFacts| pb::Key {
+    let key = view.key.as_ref().map(|(facts, state)| pb::Key {
         totals: Some(super::keys::totals(&view.totals)),
         last_used_time: view.totals.last_used_time.map(timestamp),
         budgets: view.budgets.iter().filter(|budget| is_of_key(budget)).map(budgets::budget).collect(),
         previous_token_expire_time: facts.grace_end.map(timestamp),
-        ..stored(&facts.key, state)
+        ..stored(&facts.key, *state)
     });
     pb::IntrospectKeyResponse {
-        owner_rate_limits: view.key.as_ref().map(|facts| rate_limits(facts.owner_rate_limits)),
-        rate_limits: view.key.as_ref().map(|facts| limits(facts)).unwrap_or_default(),
+        owner_rate_limits: view.key.as_ref().map(|(facts, _)| rate_limits(facts.owner_rate_limits)),
+        rate_limits: view.key.as_ref().map(|(facts, _)| limits(facts)).unwrap_or_default(),
         budgets: view.budgets.iter().map(budget_status).collect(),
         warnings: warnings(view.warnings),
         revision: view.revision.get(),
