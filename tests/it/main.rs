@@ -11,6 +11,12 @@
     reason = "tests fail by panicking"
 )]
 
+mod bad_input;
+mod callers;
 mod embedded;
 mod first_session;
 mod harness;
+mod hostile;
+mod look_alikes;
+mod raw;
+mod wire;
