@@ -116,7 +116,7 @@ fn read_list(request: pb::ListKeysRequest) -> Result<(ListKeys, ListName), Statu
 }
 
 fn is_known_order(order: &str) -> bool {
-    let field = order.trim_end_matches(" desc").trim_end_matches(" asc").trim();
+    let field = order.strip_suffix(" desc").or_else(|| order.strip_suffix(" asc")).unwrap_or(order);
     ["create_time", "update_time", "display_name", "expire_time", "last_used_time"].contains(&field)
 }
 

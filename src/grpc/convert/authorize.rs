@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use prost::bytes::Bytes;
 use tonic::Status;
 
@@ -26,7 +27,8 @@ pub const ASKED_MAX: usize = 100;
 pub const FILTER_MODELS_MAX: usize = 1_000;
 /// `request_id` is at most this long.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
-const RESERVATION_TTL_SECONDS_MAX: i64 = 86_400;
+const RESERVATION_TTL_MIN: TimeDelta = TimeDelta::seconds(1);
+const RESERVATION_TTL_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// What Authorize and FilterModels have in common, checked.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Re
         }
     }
     if let Some(ttl) = read_duration(&mut violations, "reservation_ttl", *reservation_ttl)
-        && !(1..=RESERVATION_TTL_SECONDS_MAX).contains(&ttl.num_seconds())
+        && !(RESERVATION_TTL_MIN..=RESERVATION_TTL_MAX).contains(&ttl)
     {
         violations.add("reservation_ttl", "must be 1 s to 24 h");
     }
