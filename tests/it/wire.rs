@@ -203,7 +203,11 @@ async fn a_deadline_ends_a_call_that_waits() {
 async fn a_revision_that_does_not_come_is_not_waited_for_beyond_the_deadline() {
     let app = App::start().await;
     let connection = Connection::open(app.address()).await;
-    let request = pb::AuthorizeRequest { min_revision: i64::MAX, ..Default::default() };
+    let request = pb::AuthorizeRequest {
+        token: "sk-unknown-0123456789".into(),
+        min_revision: i64::MAX,
+        ..Default::default()
+    };
     let call = Call::to(AUTHORIZE).bearer(&app.admin_token).message(&request).header("grpc-timeout", "100m");
     let answer = connection.call(call).await;
     answer.assert_decent("a revision of tomorrow", &[&app.admin_token]);
