@@ -1,14 +1,17 @@
-//! Errors that tonic makes by itself (an unknown method, bytes that do not decode) get the same shape as ours:
-//! a code of the table, and ErrorInfo.
+//! Errors that tonic makes by itself (an unknown method, bytes that do not decode) get the same shape as
+//! ours: a code of the table, and ErrorInfo.
 //!
-//! The caller's deadline is kept here too: tonic keeps it outside of every layer, and answers CANCELLED without
-//! details. Ours is set before tonic's, so it comes first.
+//! What does not even claim to be gRPC is refused first.
+//!
+//! The caller's deadline is kept here too: tonic keeps it outside of every layer, and answers CANCELLED
+//! without details. Ours is set before tonic's, so it comes first.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -41,6 +44,7 @@ impl<S> Service<Request<Body>> for Explained<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Send + 'static,
     S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -51,6 +55,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !is_grpc(request.headers().get(header::CONTENT_TYPE)) {
+            return Box::pin(ready(Ok(refuse_content())));
+        }
         let header = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
         let deadline = read_timeout(header);
         let answer = self.inner.call(request);
@@ -68,6 +75,20 @@ where
             })
         })
     }
+}
+
+/// `application/grpc`, by itself or with a subtype or parameters after it. gRPC-Web is another protocol.
+fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
+/// For readers of HTTP (gRPC over HTTP/2: 415) and of gRPC.
+fn refuse_content() -> Response<Body> {
+    let status = ErrorReason::MalformedMessage.status("the content-type must be application/grpc");
+    let mut response = status.into_http();
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 /// An error without details, in an answer without a body: one that is not ours.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::running::until;
 use crate::storage::{StorageError, Store, durability};
@@ -18,13 +19,21 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Names that follow the store.
 const FOLLOWING: [&str; 3] = ["", "keystile.v1.AuthorizeService", "keystile.store"];
 
+/// Makes every name known, before anybody can ask: a name that is not known is NOT_FOUND, which a prober takes
+/// for a fault of its own. The store has just been opened, so it answers.
+pub(super) async fn reporter_of_open_store() -> (HealthReporter, HealthServer<impl Health>) {
+    let (reporter, service) = health_reporter();
+    reporter.set_service_status("liveness", ServingStatus::Serving).await;
+    say(&reporter, ServingStatus::Serving).await;
+    (reporter, service)
+}
+
 /// Asks the store twice a second and says what came of it.
 pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped: watch::Receiver<bool>) {
-    reporter.set_service_status("liveness", ServingStatus::Serving).await;
     let mut tick = interval(ASK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(until(stopped));
-    let mut was_ready = None;
+    let mut was_ready = true;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -36,16 +45,15 @@ pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped
         let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
         // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
         let is_ready = matches!(answer, Ok(()) | Err(StorageError::Overloaded));
-        if was_ready == Some(is_ready) {
+        if was_ready == is_ready {
             continue;
         }
         match answer {
-            _ if is_ready && was_ready == Some(false) => tracing::info!("the store answers again"),
-            Ok(()) => {}
+            Ok(()) | Err(StorageError::Overloaded) => tracing::info!("the store answers again"),
             Err(error) => tracing::warn!(error = %error, "the store does not answer"),
         }
         say(&reporter, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
-        was_ready = Some(is_ready);
+        was_ready = is_ready;
     }
 }
 

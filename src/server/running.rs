@@ -55,7 +55,7 @@ impl Running {
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let database = open_to_serve(&config.database).await?;
         match assemble(config, &clock, &database).await {
-            Ok(parts) => Self::on(listener, config, clock, database, parts),
+            Ok(parts) => Self::on(listener, config, clock, database, parts).await,
             Err(error) => {
                 if let Err(closing) = database.close().await {
                     tracing::warn!(error = %closing, "the database could not be closed");
@@ -65,7 +65,7 @@ impl Running {
         }
     }
 
-    fn on(
+    async fn on(
         listener: TcpListener,
         config: &Serve,
         clock: Clock,
@@ -77,7 +77,7 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let (drained, last_answered) = watch::channel(false);
         let Parts { admin, authorizer } = parts;
-        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let (reporter, health_service) = health::reporter_of_open_store().await;
         let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
         let reflect = || {
             tonic_reflection::server::Builder::configure()

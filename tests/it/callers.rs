@@ -1,7 +1,8 @@
 //! Who may call what: every rpc of the contract × every kind of caller, as a reviewed golden file.
 //!
-//! The rpcs come from the descriptors, so a new one is in the table without code here. `UPDATE_GOLDEN=1 cargo
-//! test --test it callers` writes `callers/table.golden` anew: read what `git diff` shows before it is committed.
+//! The rpcs come from the descriptors, so a new one is in the table without code here.
+//! `UPDATE_GOLDEN=1 cargo test --test it callers` writes `callers/table.golden` anew: read what `git diff` shows
+//! before it is committed.
 
 mod open;
 

@@ -1,6 +1,6 @@
-//! What end users send, at its worst: every value, in every field that they control, for a key whose rules are ANY
-//! and one whose rules are ONLY. The answer is a decision, always: the field's deny, or, for the few values that
-//! are legitimate, what `values.rs` says.
+//! What end users send, at its worst: every value, in every field that they control, for a key whose rules
+//! are ANY and one whose rules are ONLY. The answer is a decision, always: the field's deny, or, where a value
+//! is legitimate, what `values.rs` says.
 
 mod tokens;
 mod values;

@@ -8,6 +8,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2::client::SendRequest;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -201,8 +202,10 @@ impl Call {
         self
     }
 
-    pub fn without_header(mut self, name: &str) -> Self {
-        self.headers.remove(name);
+    /// With another content-type, or none.
+    pub fn content_type(mut self, value: Option<&'static str>) -> Self {
+        self.headers.remove("content-type");
+        self.headers.extend(value.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
         self
     }
 

@@ -1,7 +1,7 @@
 //! Faults below the messages: bytes, frames, flags, paths, lengths, deadlines, and how long answers may be.
 
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use http::Method;
+use http::{Method, StatusCode};
 use keystile::grpc::pb;
 use prost::Message;
 use tonic_types::StatusExt;
@@ -89,6 +89,24 @@ async fn a_refused_compression_says_what_is_taken() {
     let answer = connection.call(call).await;
     assert_eq!(answer.outcome(), COMPRESSION);
     assert_eq!(answer.status.metadata().get("grpc-accept-encoding").unwrap(), "identity");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_grpc_is_taken_for_grpc() {
+    let app = App::start().await;
+    let connection = Connection::open(app.address()).await;
+    let list = |content_type| Call::to(LIST).bearer(&app.admin_token).content_type(content_type);
+    let foreign =
+        ["text/plain", "application/json", "application/grpc-web", "application/grpc-web+proto", "grpc", ""];
+    for content_type in foreign.map(Some).into_iter().chain([None]) {
+        let answer = connection.call(list(content_type)).await;
+        assert_eq!(answer.http, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
+        assert_eq!(answer.outcome(), MALFORMED, "{content_type:?}");
+    }
+    for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+        assert_eq!(connection.call(list(Some(grpc))).await.outcome(), "OK", "{grpc}");
+    }
     app.stop().await;
 }
 
@@ -203,11 +221,8 @@ async fn a_deadline_ends_a_call_that_waits() {
 async fn a_revision_that_does_not_come_is_not_waited_for_beyond_the_deadline() {
     let app = App::start().await;
     let connection = Connection::open(app.address()).await;
-    let request = pb::AuthorizeRequest {
-        token: "sk-unknown-0123456789".into(),
-        min_revision: i64::MAX,
-        ..Default::default()
-    };
+    let token = app.admin_token.clone().into();
+    let request = pb::AuthorizeRequest { token, min_revision: i64::MAX, ..Default::default() };
     let call = Call::to(AUTHORIZE).bearer(&app.admin_token).message(&request).header("grpc-timeout", "100m");
     let answer = connection.call(call).await;
     answer.assert_decent("a revision of tomorrow", &[&app.admin_token]);

@@ -36,7 +36,9 @@ fn shapes(key_id: i64) -> Vec<Row> {
     let without = pb::AddGrantsRequest::default();
     let long_etag = pb::AddGrantsRequest { etag: "r".repeat(65), ..add(key_id, tag()) };
     let stale = pb::AddGrantsRequest { etag: "r999999".into(), ..add(key_id, tag()) };
-    let remove_stale = pb::RemoveGrantsRequest { etag: "W/\"r1\"".into(), ..remove(key_id, tag()) };
+    // One that is held: a change that has nothing to do does not look at the etag.
+    let held = pb::Grants { tags: texts(["tag-1"]), ..Default::default() };
+    let remove_stale = pb::RemoveGrantsRequest { etag: "W/\"r1\"".into(), ..remove(key_id, held) };
     vec![
         Row::invalid("nothing at all", ADD, &without, &["key_id", "grants"]),
         Row::invalid("no members", ADD, &add(key_id, nothing.clone()), &["grants"]),

@@ -127,8 +127,8 @@ async fn introspection_knows_no_hostile_token() {
     app.stop().await;
 }
 
-/// Metadata may hold any bytes but control characters. As a service token they are nobody's; elsewhere they are
-/// left alone.
+/// Metadata may hold any bytes but control characters. As a service token they are nobody's; elsewhere they
+/// are left alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_metadata_is_refused_as_a_token_and_ignored_elsewhere() {
     let app = App::start().await;

@@ -5,10 +5,10 @@ use prost::bytes::Bytes;
 /// Nowhere: denied in every field, for every key.
 const NOWHERE: u8 = 0;
 /// As a model or chatbot: names are opaque. Any UTF-8 of 1 to 256 bytes without control characters is one, is
-/// compared byte for byte and equals only itself, so that nothing can be passed off as an allowed name.
+/// compared byte for byte and equals only itself, so that nothing passes for an allowed name.
 pub const NAME: u8 = 1;
-/// As an endpoint: a path that has one meaning only. What may not stand in a path as it is is escaped, and equals
-/// only itself.
+/// As an endpoint: a path that has one meaning only. What may not stand in a path as it is is escaped, and
+/// equals only itself.
 pub const PATH: u8 = 2;
 /// As an endpoint, it is `/v1/models` itself: query and fragment are no part of it, unreserved characters are the
 /// same escaped or not, repeated slashes are one.
