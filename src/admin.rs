@@ -5,6 +5,7 @@
 //! away cannot tear it. A change that changes nothing takes no revision.
 
 mod bootstrap;
+mod change;
 mod create;
 pub mod enclava;
 mod errors;

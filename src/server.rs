@@ -53,7 +53,8 @@ pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<To
         let token = Token::generate(&tokens.brand, &mut os_rng());
         match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),
-            BootstrapOutcome::AlreadyThere => Ok(None),
+            // A spent token cannot be: it was made just now.
+            BootstrapOutcome::AlreadyThere | BootstrapOutcome::TokenIsSpent => Ok(None),
         }
     };
     let made = work.await;

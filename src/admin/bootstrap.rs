@@ -9,7 +9,7 @@ use crate::policy::{
     SCOPE_ADMIN, Scope, Tag, UserId,
 };
 use crate::storage::changes::Actor;
-use crate::storage::{StorageError, keys};
+use crate::storage::{StorageError, keys, secrets};
 use crate::token::Token;
 
 /// What came of a bootstrap.
@@ -17,8 +17,10 @@ use crate::token::Token;
 pub enum BootstrapOutcome {
     /// The token is the first administrator's now.
     Created(KeyId),
-    /// There is an administrator already; the token is nobody's.
+    /// There is an administrator already; the token was not taken in.
     AlreadyThere,
+    /// The token is that of a key which cannot administer (any more): revoked or expired, say.
+    TokenIsSpent,
 }
 
 impl Admin {
@@ -43,7 +45,8 @@ impl Admin {
         let key = administrator().map_err(|error| StorageError::Defect(error.to_string()))?;
         let secret: MadeSecret = self.make_secret(token).await?;
         let now = self.settings.clock.now();
-        self.store
+        let outcome = self
+            .store
             .write("keys.bootstrap", move |session| {
                 Box::pin(async move {
                     keys::lock_bootstrap(session).await?;
@@ -54,7 +57,13 @@ impl Admin {
                     Ok(BootstrapOutcome::Created(created.resource.key.key_id))
                 })
             })
-            .await
+            .await;
+        match outcome {
+            Err(AdminError::Store(error)) if error.constraint().is_some_and(secrets::is_token_constraint) => {
+                Ok(BootstrapOutcome::TokenIsSpent)
+            }
+            outcome => outcome,
+        }
     }
 }
 

@@ -32,7 +32,6 @@ pub struct CreatedKey {
 
 /// Two tokens with the same public id are as good as impossible (62^12); a third try is never needed.
 const TRIES: usize = 3;
-const PREFIX_CONSTRAINT: &str = "key_secrets_own_prefix_is_unique";
 
 /// What is stored of a new token.
 #[derive(Clone, Debug)]
@@ -67,7 +66,7 @@ impl Admin {
             let token = Token::generate(&self.settings.brand, &mut os_rng());
             match self.create_key_with(actor.clone(), request.clone(), token).await {
                 Err(AdminError::Store(error))
-                    if error.constraint() == Some(PREFIX_CONSTRAINT) && tries < TRIES =>
+                    if error.constraint() == Some(secrets::PREFIX_CONSTRAINT) && tries < TRIES =>
                 {
                     tries += 1;
                 }

@@ -3,14 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::read::{KeyView, finish, view};
-use super::{Admin, AdminError, Changed, Etag};
+use super::{Admin, AdminError, Changed, Etag, KeyView};
 use crate::policy::{
     AccessRule, AddressPattern, EndpointPattern, Key, KeyId, NamePattern, PATTERNS_MAX, Permission,
     RuleError, Scope, TAGS_MAX, Tag, UserId,
 };
 use crate::storage::changes::Actor;
-use crate::storage::keys;
 
 /// A key's scopes and permissions are bounded like its rules.
 pub const GRANTS_MAX: usize = PATTERNS_MAX;
@@ -98,7 +96,7 @@ impl Admin {
         grants: Grants,
         etag: Option<Etag>,
     ) -> Result<Changed<KeyView>, AdminError> {
-        self.change_grants(actor, "keys.add_grants", key_id, etag, move |key| add(key, grants)).await
+        self.change_key(actor, "keys.add_grants", key_id, etag, move |key, _| add(key, grants)).await
     }
 
     /// Removes from a key's sets. What is not there is no error. Removing the last pattern of a rule
@@ -114,39 +112,7 @@ impl Admin {
         grants: Grants,
         etag: Option<Etag>,
     ) -> Result<Changed<KeyView>, AdminError> {
-        self.change_grants(actor, "keys.remove_grants", key_id, etag, move |key| remove(key, grants)).await
-    }
-
-    async fn change_grants(
-        &self,
-        actor: Actor,
-        action: &'static str,
-        key_id: KeyId,
-        etag: Option<Etag>,
-        change: impl FnOnce(&mut Key) -> Result<(), AdminError> + Send + 'static,
-    ) -> Result<Changed<KeyView>, AdminError> {
-        let now = self.settings.clock.now();
-        self.store
-            .write(action, move |session| {
-                Box::pin(async move {
-                    let before = keys::lock(session, key_id).await?;
-                    let before = before.ok_or(AdminError::KeyNotFound(key_id))?;
-                    Etag::check(etag.as_ref(), before.revision)?;
-                    if before.policy.deleted {
-                        return Err(AdminError::KeyDeleted(key_id));
-                    }
-                    let mut after = before.clone();
-                    change(&mut after)?;
-                    if after == before {
-                        let revision = before.revision;
-                        return Ok(Changed { resource: view(session, before, now).await?, revision });
-                    }
-                    after.update_time = now;
-                    keys::update(session, &after).await?;
-                    finish(session, &actor, action, Some(&before), key_id, now).await
-                })
-            })
-            .await
+        self.change_key(actor, "keys.remove_grants", key_id, etag, move |key, _| remove(key, grants)).await
     }
 }
 

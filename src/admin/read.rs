@@ -76,7 +76,7 @@ impl Admin {
     /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
     pub async fn get_key(&self, key_id: KeyId) -> Result<KeyView, AdminError> {
         let now = self.settings.clock.now();
-        let found = self.store.read("keys.get", move |session| {
+        let found = self.store.snapshot("keys.get", move |session| {
             Box::pin(async move {
                 match keys::get(session, key_id).await? {
                     Some(key) => view(session, key, now).await.map(Some),
@@ -117,7 +117,7 @@ impl Admin {
         let limit = i64::from(request.limit);
         // One more than asked for tells whether there is a next page.
         let page = Page { after: request.after, descending: request.descending, limit: limit + 1 };
-        let read = self.store.read("keys.list", move |session| {
+        let read = self.store.snapshot("keys.list", move |session| {
             Box::pin(async move {
                 let revision = changes::head(session).await?;
                 let keys = listing::list(session, &request.filter, page, now).await?;
@@ -156,8 +156,12 @@ pub(super) async fn finish(
 ) -> Result<super::Changed<KeyView>, AdminError> {
     let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
     let mut shown = view(session, after, now).await?;
-    let line =
-        AuditLine { action, before: before.map(snapshot::key), after: Some(snapshot::key(&shown.key)) };
+    // Budgets are created with a key, and not changed by any other change of it.
+    let line = AuditLine {
+        action,
+        before: before.map(|before| snapshot::key(before, &shown.budgets)),
+        after: Some(snapshot::key(&shown.key, &shown.budgets)),
+    };
     let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
     keys::stamp(session, key_id, revision).await?;
     shown.key.revision = revision;

@@ -10,6 +10,7 @@ use crate::policy::{
     AccessRequest, CheckSet, Dimension, DimensionSet, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
     SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
 };
+use crate::storage::secrets::Whose;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Authorizer {
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Result<Caller, CallerError> {
-        let Proof { key, .. } = self.prove(token, Freshness::NONE).await?;
+        let Proof { key, .. } = self.prove(token, Whose::Operators, Freshness::NONE).await?;
         let now = self.clock.now();
         let Some(proven) = key.filter(|key| key.grace_end.is_none_or(|end| now < end)) else {
             return Err(CallerError::Unknown);

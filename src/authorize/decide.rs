@@ -9,7 +9,7 @@ use crate::policy::{
     AccessRequest, Budget, Check, CheckSet, Decision, Dimension, KeyPolicy, KeySnapshot, KeyState, KeyTotals,
     Reason, Revision, evaluate,
 };
-use crate::storage::secrets::ProvenKey;
+use crate::storage::secrets::{ProvenKey, Whose};
 use crate::storage::{budgets, usage};
 
 /// A request to be decided. What the end user controls is any bytes of any length.
@@ -70,8 +70,8 @@ pub struct FilterOutcome {
 /// A key's own view.
 #[derive(Clone, Debug)]
 pub struct Introspection {
-    /// The key, where the token was proven.
-    pub key: Option<KeyFacts>,
+    /// The key and where it stands, where the token was proven.
+    pub key: Option<(KeyFacts, KeyState)>,
     /// Why the token cannot be used at all (checks 1 to 4).
     pub reason: Option<Reason>,
     /// What it has used.
@@ -90,7 +90,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn authorize(&self, question: Question<'_>) -> Result<Outcome, AuthorizeError> {
-        let proof = self.prove(question.token, question.freshness).await?;
+        let proof = self.prove(question.token, Whose::Anyones, question.freshness).await?;
         let outcome = self.decide(proof, &question.access);
         if outcome.denied.is_none()
             && !question.dry_run
@@ -106,7 +106,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn filter_models(&self, question: FilterQuestion<'_>) -> Result<FilterOutcome, AuthorizeError> {
-        let proof = self.prove(question.token, question.freshness).await?;
+        let proof = self.prove(question.token, Whose::Anyones, question.freshness).await?;
         let not_applicable = question.access.not_applicable.with(Dimension::Model);
         let access = AccessRequest { model: None, not_applicable, ..question.access };
         let mut context = self.decide(proof, &access);
@@ -135,7 +135,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
     pub async fn introspect(&self, token: &[u8]) -> Result<Introspection, AuthorizeError> {
-        let Proof { key, revision } = self.prove(token, Freshness::NONE).await?;
+        let Proof { key, revision } = self.prove(token, Whose::Anyones, Freshness::NONE).await?;
         let now = self.clock.now();
         let usable = key.filter(|key| key.grace_end.is_none_or(|end| now < end) && !key.key.policy.deleted);
         let Some(key) = usable else {
@@ -151,7 +151,7 @@ impl Authorizer {
         let (key_id, user_id) = (key.key.key_id, key.key.user_id);
         let (totals, budgets) = self
             .store
-            .read("introspect", |connection| {
+            .snapshot("introspect", move |connection| {
                 Box::pin(async move {
                     let totals = usage::totals(connection, &[key_id]).await?;
                     let budgets = budgets::of(connection, Some(key_id), Some(user_id), now).await?;
@@ -159,7 +159,8 @@ impl Authorizer {
                 })
             })
             .await?;
-        let reason = match key.key.policy.state(now) {
+        let state = key.key.policy.state(now);
+        let reason = match state {
             KeyState::Active => None,
             KeyState::Deleted => Some(Reason::KeyInvalid),
             KeyState::Revoked => Some(Reason::KeyRevoked),
@@ -167,7 +168,7 @@ impl Authorizer {
             KeyState::Expired => Some(Reason::KeyExpired),
         };
         let warnings = warnings::of(&key, now);
-        Ok(Introspection { key: Some(Arc::new(key)), reason, totals, budgets, warnings, revision })
+        Ok(Introspection { key: Some((Arc::new(key), state)), reason, totals, budgets, warnings, revision })
     }
 
     /// The pure part. Reads the clock after the state was read.

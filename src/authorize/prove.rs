@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Authorizer;
+use crate::clock;
 use crate::policy::Revision;
-use crate::storage::secrets::{self, DigestOutcome, ProvenKey};
+use crate::storage::secrets::{self, DigestOutcome, ProvenKey, Whose};
 use crate::storage::{StorageError, changes};
 use crate::token::{BcryptError, Digest, PepperMark, Presented};
 
@@ -74,19 +75,29 @@ impl Freshness {
 /// How often the store is asked again while waiting for a revision.
 const REVISION_POLL: Duration = Duration::from_millis(25);
 
-/// Tokens that are being proven by bcrypt: several calls with the same token run it once. Entries go with
-/// their last caller.
+/// Tokens that are being proven by bcrypt: several calls with the same token take turns, so that the first
+/// proves it for all. Entries go with their last caller.
 #[derive(Debug, Default)]
-pub(super) struct Upgrades(Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>);
+pub(super) struct Upgrades(Mutex<HashMap<Digest, Weak<Turn>>>);
+
+type Turn = AsyncMutex<Option<Refusal>>;
+
+/// What the last turn found where the token is nobody's. It holds for calls that came before it began: they
+/// would read no older state.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    began: Instant,
+    revision: Revision,
+}
 
 impl Upgrades {
-    fn turn(&self, digest: Digest) -> Arc<AsyncMutex<()>> {
+    fn turn(&self, digest: Digest) -> Arc<Turn> {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
             return turn;
         }
         turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(AsyncMutex::new(()));
+        let turn = Arc::new(AsyncMutex::new(None));
         turns.insert(digest, Arc::downgrade(&turn));
         turn
     }
@@ -98,13 +109,13 @@ impl Authorizer {
         if freshness.min_revision == Revision::ZERO {
             return Ok(());
         }
-        let deadline = crate::clock::monotonic_now() + freshness.wait_max;
+        let deadline = clock::monotonic_now() + freshness.wait_max;
         loop {
             let head = self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
             if head >= freshness.min_revision {
                 return Ok(());
             }
-            if crate::clock::monotonic_now() + REVISION_POLL >= deadline {
+            if clock::monotonic_now() + REVISION_POLL >= deadline {
                 return Err(AuthorizeError::RevisionNotReached { wanted: freshness.min_revision, head });
             }
             tokio::time::sleep(REVISION_POLL).await;
@@ -114,12 +125,20 @@ impl Authorizer {
     /// Finds the key of a token, in state at least as new as `freshness` asks. `None` for every way of being
     /// wrong: malformed, unknown, a look-alike.
     ///
+    /// `whose` bounds what bcrypt is run for: a caller that is nobody's must not take the threads that imported
+    /// tokens wait for.
+    ///
     /// A malformed token (a wrong checksum, say) is refused without a look at the store: the answer rests on
     /// no state, so its revision is 0.
     ///
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
-    pub(super) async fn prove(&self, token: &[u8], freshness: Freshness) -> Result<Proof, AuthorizeError> {
+    pub(super) async fn prove(
+        &self,
+        token: &[u8],
+        whose: Whose,
+        freshness: Freshness,
+    ) -> Result<Proof, AuthorizeError> {
         let Ok(presented) = Presented::classify(token, &self.brand) else {
             return Ok(Proof { key: None, revision: Revision::ZERO });
         };
@@ -129,7 +148,7 @@ impl Authorizer {
         if proof.key.is_some() {
             return Ok(proof);
         }
-        self.prove_by_bcrypt(presented, &digests, proof).await
+        self.prove_by_bcrypt(presented, whose, &digests, proof).await
     }
 
     async fn find(&self, digests: &[(&PepperMark, Digest)]) -> Result<Proof, AuthorizeError> {
@@ -146,12 +165,13 @@ impl Authorizer {
     async fn prove_by_bcrypt(
         &self,
         presented: Presented<'_>,
+        whose: Whose,
         digests: &[(&PepperMark, Digest)],
         unknown: Proof,
     ) -> Result<Proof, AuthorizeError> {
         // A secret gets its digest at any moment, from another call or another replica. So the digests are
         // looked up after each look at what has none: whatever left the second is in the first by then.
-        let candidates = self.candidates(presented.prefix()).await?;
+        let candidates = self.candidates(presented.prefix(), whose).await?;
         if !candidates.prefix_is_known {
             return Ok(unknown);
         }
@@ -160,8 +180,13 @@ impl Authorizer {
         }
         let (pepper, digest) = self.peppers.digest_current(presented.bytes());
         let turn = self.upgrades.turn(digest);
-        let _ours = turn.lock().await;
-        let candidates = self.candidates(presented.prefix()).await?;
+        let arrived = clock::monotonic_now();
+        let mut last = turn.lock().await;
+        if let Some(refusal) = last.filter(|refusal| refusal.began >= arrived) {
+            return Ok(Proof { key: None, revision: refusal.revision });
+        }
+        let began = clock::monotonic_now();
+        let candidates = self.candidates(presented.prefix(), whose).await?;
         let proof = self.find(digests).await?;
         if proof.key.is_some() {
             return Ok(proof);
@@ -185,14 +210,19 @@ impl Authorizer {
                 DigestOutcome::Stored | DigestOutcome::SecretChanged => self.find(digests).await,
             };
         }
+        *last = Some(Refusal { began, revision: proof.revision });
         Ok(proof)
     }
 
-    async fn candidates(&self, key_prefix: &str) -> Result<secrets::Candidates, AuthorizeError> {
+    async fn candidates(
+        &self,
+        key_prefix: &str,
+        whose: Whose,
+    ) -> Result<secrets::Candidates, AuthorizeError> {
         let peppers: Vec<String> = self.peppers.marks().map(|mark| mark.as_str().to_owned()).collect();
         let key_prefix = key_prefix.to_owned();
         let candidates = self.store.read("secrets.candidates", |connection| {
-            Box::pin(async move { secrets::candidates(connection, &key_prefix, &peppers).await })
+            Box::pin(async move { secrets::candidates(connection, &key_prefix, &peppers, whose).await })
         });
         Ok(candidates.await?)
     }

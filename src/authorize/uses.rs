@@ -4,6 +4,7 @@
 //! out of reach keeps the counts here: they are bounded by the number of keys, and by [`KEYS_MAX`].
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -13,13 +14,17 @@ use crate::storage::usage::{self, Uses};
 use crate::storage::{StorageError, Store};
 
 /// At most so many keys are counted between two flushes. What comes beyond it is not counted, and said
-/// once in the log.
+/// once in the log between two flushes.
 const KEYS_MAX: usize = 1_000_000;
+/// So many keys are written in one statement.
+const BATCH_MAX: usize = 5_000;
 
 /// ALLOWs since the last flush, by key.
 #[derive(Debug, Default)]
 pub struct UseCounter {
     counts: Mutex<HashMap<KeyId, Uses>>,
+    /// Something was lost since the last flush, and said so.
+    is_full: AtomicBool,
 }
 
 impl UseCounter {
@@ -35,7 +40,7 @@ impl UseCounter {
             known.last_used_time = known.last_used_time.max(uses.last_used_time);
         } else if counts.len() < KEYS_MAX {
             counts.insert(uses.key_id, uses);
-        } else if counts.len() == KEYS_MAX {
+        } else if !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
         }
     }
@@ -46,21 +51,30 @@ impl UseCounter {
     /// [`StorageError`]. After an unknown outcome the counts are kept: they may be counted twice, never
     /// lost. They are for people and decide nothing.
     pub async fn flush(&self, store: &Store) -> Result<(), StorageError> {
+        self.is_full.store(false, Ordering::Relaxed);
         let counted = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         if counted.is_empty() {
             return Ok(());
         }
         let mut uses: Vec<Uses> = counted.into_values().collect();
         uses.sort_by_key(|uses| uses.key_id);
-        let batch = uses.clone();
-        let written: Result<(), StorageError> = store
-            .write("usage.add_uses", move |connection| {
-                Box::pin(async move { usage::add_uses(connection, &batch).await })
-            })
-            .await;
-        if written.is_err() {
-            uses.into_iter().for_each(|uses| self.add(uses));
+        let mut written = Ok(());
+        for batch in uses.chunks(BATCH_MAX) {
+            if written.is_ok() {
+                written = write(store, batch.to_vec()).await;
+            }
+            if written.is_err() {
+                batch.iter().for_each(|uses| self.add(*uses));
+            }
         }
         written
     }
+}
+
+async fn write(store: &Store, batch: Vec<Uses>) -> Result<(), StorageError> {
+    store
+        .write("usage.add_uses", move |session| {
+            Box::pin(async move { usage::add_uses(session, &batch).await })
+        })
+        .await
 }

@@ -63,6 +63,10 @@ pub enum ErrorReason {
     FieldNotServed,
     /// The contract has no such method.
     MethodUnknown,
+    /// The service does not take messages that are compressed so; `grpc-accept-encoding` tells what it takes.
+    CompressionNotServed,
+    /// Health was asked for a service that it does not know.
+    ServiceUnknown,
     /// The caller's deadline came.
     DeadlineExceeded,
     /// The call was given up.
@@ -73,7 +77,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -94,6 +98,8 @@ impl ErrorReason {
         Self::MethodNotServed,
         Self::FieldNotServed,
         Self::MethodUnknown,
+        Self::CompressionNotServed,
+        Self::ServiceUnknown,
         Self::DeadlineExceeded,
         Self::Cancelled,
         Self::Defect,
@@ -123,6 +129,8 @@ impl ErrorReason {
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
             Self::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
+            Self::CompressionNotServed => (Code::Unimplemented, "COMPRESSION_NOT_SERVED"),
+            Self::ServiceUnknown => (Code::NotFound, "SERVICE_UNKNOWN"),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::Cancelled => (Code::Cancelled, "CANCELLED"),
             Self::Defect => (Code::Internal, "DEFECT"),
@@ -189,6 +197,7 @@ pub fn store(error: &StorageError) -> Status {
             tracing::warn!(error = %error, "a call found the store out of reach");
             ErrorReason::StoreUnavailable.status("the store is out of reach; try again")
         }
+        StorageError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
         StorageError::Constraint { .. } | StorageError::Corrupt { .. } | StorageError::Defect(_) => {
             defect(error)
         }

@@ -1,14 +1,20 @@
-//! Errors that tonic makes by itself (an unknown method, bytes that do not decode, a deadline) get the
-//! same shape as ours: a code of the table, and ErrorInfo.
+//! Errors that tonic makes by itself (an unknown method, bytes that do not decode) get the same shape as ours:
+//! a code of the table, and ErrorInfo.
+//!
+//! The caller's deadline is kept here too: tonic keeps it outside of every layer, and answers CANCELLED without
+//! details. Ours is set before tonic's, so it comes first.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::convert::authorize::read_timeout;
 use super::error::{self, ErrorReason};
 
 /// The layer.
@@ -45,9 +51,17 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let header = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
+        let deadline = read_timeout(header);
         let answer = self.inner.call(request);
+        // Made here rather than when first polled: the deadline runs from now on.
+        let answer = timeout(deadline.unwrap_or(Duration::MAX), answer);
         Box::pin(async move {
-            let response = answer.await?;
+            let Ok(answer) = answer.await else {
+                let message = "the deadline came; a write that has begun still completes";
+                return Ok(ErrorReason::DeadlineExceeded.status(message).into_http());
+            };
+            let response = answer?;
             Ok(match bare_error(&response) {
                 Some(status) => explain(&status).into_http(),
                 None => response,
@@ -63,30 +77,25 @@ fn bare_error(response: &Response<Body>) -> Option<Status> {
 }
 
 fn explain(status: &Status) -> Status {
-    let message = status.message();
     match status.code() {
+        Code::Unimplemented if status.message().starts_with("Content is compressed") => {
+            let mut explained =
+                ErrorReason::CompressionNotServed.status("the service does not take messages so compressed");
+            // tonic's `grpc-accept-encoding` tells what it takes.
+            *explained.metadata_mut() = status.metadata().clone();
+            explained
+        }
         Code::Unimplemented => ErrorReason::MethodUnknown.status("there is no such method"),
         Code::OutOfRange | Code::ResourceExhausted => {
             ErrorReason::MessageTooLarge.status("the message is longer than the service takes")
         }
-        // tonic says INTERNAL for bytes that are no message; these are the caller's.
-        Code::Internal
-            if message.contains("decode")
-                || message.contains("protobuf")
-                || message.contains("compression") =>
-        {
+        // tonic says INTERNAL for whatever it cannot read: truncated frames, wrong flags, bytes that are no
+        // message, no message at all. These are the caller's; our own defects have details.
+        Code::Internal | Code::InvalidArgument => {
             ErrorReason::MalformedMessage.status("the bytes are no message of the contract")
         }
-        Code::Internal if message.contains("Missing request message") => {
-            ErrorReason::MalformedMessage.status("there is no message")
-        }
-        Code::Cancelled | Code::DeadlineExceeded if message.contains("imeout") => {
-            ErrorReason::DeadlineExceeded.status("the deadline came; a write that has begun still completes")
-        }
+        Code::NotFound => ErrorReason::ServiceUnknown.status("health knows no service of this name"),
         Code::Cancelled => ErrorReason::Cancelled.status("the call was given up"),
-        Code::InvalidArgument => {
-            ErrorReason::MalformedMessage.status("the bytes are no message of the contract")
-        }
         _ => error::defect(&format!("a bare status: {status:?}")),
     }
 }

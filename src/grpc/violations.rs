@@ -15,23 +15,35 @@ pub struct Violation {
     pub description: String,
 }
 
-/// Faults found so far. At most [`VIOLATIONS_MAX`] are kept: more would not fit into trailers.
+/// Faults found so far. At most [`VIOLATIONS_MAX`] of together [`VIOLATIONS_BYTES_MAX`] are kept.
 #[derive(Debug, Default)]
 pub struct Violations {
     found: Vec<Violation>,
+    bytes: usize,
     left_out: usize,
 }
 
-/// More are counted, but not named: an HTTP/2 header list is bounded.
+/// More are counted, but not named.
 pub const VIOLATIONS_MAX: usize = 20;
+
+/// Paths and descriptions are together at most so long. They travel in trailers, in base64, and many clients
+/// (grpc-java, for one) take a header list of 8 KiB at most: a longer one would hide the whole error.
+pub const VIOLATIONS_BYTES_MAX: usize = 3_000;
+
+/// The sentence for a person is about so long at most: it travels twice, once percent-encoded.
+const SUMMARY_BYTES_MAX: usize = 600;
 
 impl Violations {
     /// Notes a fault.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        if self.found.len() < VIOLATIONS_MAX {
-            self.found.push(Violation { field: field.into(), description: description.into() });
+        let fault = Violation { field: field.into(), description: description.into() };
+        let bytes = self.bytes.saturating_add(fault.field.len()).saturating_add(fault.description.len());
+        let fits = self.found.len() < VIOLATIONS_MAX && bytes <= VIOLATIONS_BYTES_MAX;
+        if self.found.is_empty() || (fits && self.left_out == 0) {
+            self.bytes = bytes;
+            self.found.push(fault);
         } else {
-            self.left_out += 1;
+            self.left_out = self.left_out.saturating_add(1);
         }
     }
 
@@ -59,14 +71,24 @@ impl Violations {
         self.found.iter()
     }
 
-    /// One sentence for a person.
+    /// One sentence for a person, with the first faults in words.
     #[must_use]
     pub fn summary(&self) -> String {
-        let named: Vec<String> =
-            self.found.iter().map(|fault| format!("{}: {}", fault.field, fault.description)).collect();
-        let mut summary = named.join("; ");
-        if self.left_out > 0 {
-            summary.push_str(&format!("; and {} more", self.left_out));
+        let mut summary = String::new();
+        let mut unnamed = self.found.len().saturating_add(self.left_out);
+        for fault in &self.found {
+            let clause = format!("{}: {}", fault.field, fault.description);
+            if !summary.is_empty() {
+                if summary.len().saturating_add(clause.len()) > SUMMARY_BYTES_MAX {
+                    break;
+                }
+                summary.push_str("; ");
+            }
+            summary.push_str(&clause);
+            unnamed = unnamed.saturating_sub(1);
+        }
+        if unnamed > 0 {
+            summary.push_str(&format!("; and {unnamed} more"));
         }
         summary
     }

@@ -26,34 +26,57 @@ pub(super) async fn ensure(admin: &Admin, config: &Serve, is_embedded: bool) -> 
     }
     if let Some(path) = &config.bootstrap_token_file {
         let token = read(path, &config.tokens.brand)?;
-        return take_in(admin, &token, path).await;
+        if !take_in(admin, &token, path).await? {
+            tracing::error!(
+                file = %path.display(),
+                "there is no administrator, and the token of the file cannot become one's: it belongs to a key \
+                 that was revoked or has expired. Supply another, or run `keystile bootstrap`"
+            );
+        }
+        return Ok(());
     }
     if !is_embedded {
         tracing::warn!("there is no administrator yet: run `keystile bootstrap`");
         return Ok(());
     }
-    // The file is written before the key: a crash in between leaves a token that the next start takes in.
     let path = config.database.data_dir.join(TOKEN_FILE);
     let token = match read(&path, &config.tokens.brand) {
         Ok(token) => token,
         Err(ServerError::TokenFile { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let token = Token::generate(&config.tokens.brand, &mut os_rng());
-            write(&path, &token)?;
-            token
+            generate(&path, &config.tokens.brand)?
         }
         Err(error) => return Err(error),
     };
-    take_in(admin, &token, &path).await
+    if !take_in(admin, &token, &path).await? {
+        tracing::warn!(file = %path.display(), "the last administrator's token is spent: a new one replaces it");
+        let removed = fs::remove_file(&path);
+        removed.map_err(|source| ServerError::TokenFile { path: path.clone(), action: "written", source })?;
+        take_in(admin, &generate(&path, &config.tokens.brand)?, &path).await?;
+    }
+    Ok(())
 }
 
-async fn take_in(admin: &Admin, token: &Token, path: &Path) -> Result<(), ServerError> {
+/// A new token, in its file before it is any key's: a crash in between leaves a token that the next start
+/// takes in.
+fn generate(path: &Path, brand: &Brand) -> Result<Token, ServerError> {
+    let token = Token::generate(brand, &mut os_rng());
+    write(path, &token)?;
+    Ok(token)
+}
+
+/// Makes a token the first administrator's; `false` where it is spent.
+async fn take_in(admin: &Admin, token: &Token, path: &Path) -> Result<bool, ServerError> {
     match admin.bootstrap(Actor::command("bootstrap"), token).await? {
         BootstrapOutcome::Created(key_id) => {
             tracing::info!(key.id = %key_id, file = %path.display(), "the first administrator was made");
+            Ok(true)
         }
-        BootstrapOutcome::AlreadyThere => tracing::info!("another replica made the first administrator"),
+        BootstrapOutcome::AlreadyThere => {
+            tracing::info!("another replica made the first administrator");
+            Ok(true)
+        }
+        BootstrapOutcome::TokenIsSpent => Ok(false),
     }
-    Ok(())
 }
 
 /// Reads a token from a file; space around it is ignored.

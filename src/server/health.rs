@@ -11,7 +11,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::running::until;
-use crate::storage::{Store, durability};
+use crate::storage::{StorageError, Store, durability};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
@@ -34,12 +34,13 @@ pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped
             }
         }
         let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
-        let is_ready = answer.is_ok();
+        // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
+        let is_ready = matches!(answer, Ok(()) | Err(StorageError::Overloaded));
         if was_ready == Some(is_ready) {
             continue;
         }
         match answer {
-            Ok(()) if was_ready == Some(false) => tracing::info!("the store answers again"),
+            _ if is_ready && was_ready == Some(false) => tracing::info!("the store answers again"),
             Ok(()) => {}
             Err(error) => tracing::warn!(error = %error, "the store does not answer"),
         }

@@ -29,14 +29,16 @@ impl Parts {
         clock: &Clock,
     ) -> Result<Self, ServerError> {
         let peppers = Arc::new(peppers(store, tokens).await?);
-        let bcrypt = BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
+        // One for proving tokens and one for making them: a flood of unknown tokens must not keep an
+        // administrator from creating keys.
+        let bcrypt = || BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
         let authorizer = Authorizer::new(
             store.clone(),
             authorize::Settings {
                 brand: tokens.brand.clone(),
                 observe,
                 peppers: Arc::clone(&peppers),
-                bcrypt: bcrypt.clone(),
+                bcrypt: bcrypt(),
                 clock: clock.clone(),
             },
         );
@@ -45,7 +47,7 @@ impl Parts {
             admin::Settings {
                 brand: tokens.brand.clone(),
                 bcrypt_cost: tokens.bcrypt_cost,
-                bcrypt,
+                bcrypt: bcrypt(),
                 peppers,
                 clock: clock.clone(),
             },

@@ -37,6 +37,8 @@ pub struct Running {
     authorizer: Authorizer,
     database: OpenDatabase,
     stop: watch::Sender<bool>,
+    /// Sent when the last call is answered.
+    drained: watch::Sender<bool>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: Vec<JoinHandle<()>>,
 }
@@ -73,6 +75,7 @@ impl Running {
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let (stop, stopped) = watch::channel(false);
+        let (drained, last_answered) = watch::channel(false);
         let Parts { admin, authorizer } = parts;
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
@@ -97,14 +100,13 @@ impl Running {
             .add_service(AuditServiceServer::new(AuditApi));
         // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let drained = until(stopped.clone());
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, drained));
+        let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
         let background = vec![
-            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), stopped.clone())),
+            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
             tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
         ];
         tracing::info!(address = %address, auth = !config.no_auth, "serving");
-        Ok(Self { address, authorizer, database, stop, serving, background })
+        Ok(Self { address, authorizer, database, stop, drained, serving, background })
     }
 
     /// Where it listens.
@@ -144,6 +146,7 @@ impl Running {
             tracing::warn!(seconds = DRAIN_MAX.as_secs(), "calls were still under way; they are given up");
             self.serving.abort();
         }
+        self.drained.send_replace(true);
         for task in self.background {
             if let Err(error) = task.await {
                 tracing::error!(error = %error, "a background task failed");

@@ -65,7 +65,9 @@ impl From<DieselError> for SourceError {
             StorageError::Constraint { message, .. } | StorageError::Defect(message) => {
                 Self::Refused(message)
             }
-            other @ StorageError::Corrupt { .. } => Self::Refused(other.to_string()),
+            other @ (StorageError::Corrupt { .. } | StorageError::Overloaded) => {
+                Self::Refused(other.to_string())
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in the store, by what the caller can do about it.
 
+use deadpool::managed::TimeoutType;
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::PoolError as ConnectError;
@@ -14,6 +15,9 @@ pub enum StorageError {
     /// with the request; try again later. A write may or may not have happened.
     #[error("the database is out of reach: {0}")]
     Unavailable(String),
+    /// All connections are in use: the service has more to do than it can; try again later.
+    #[error("all connections to the database are in use")]
+    Overloaded,
     /// A unique, check or exclusion constraint refused the change.
     #[error("constraint {constraint} refused the change: {message}")]
     Constraint {
@@ -51,7 +55,7 @@ impl StorageError {
 
 /// Only eight SQLSTATEs are typed by diesel; the others are told apart by PostgreSQL's (English) words.
 /// They all mean that the server is stopping, starting, overloaded or gave up waiting.
-const UNAVAILABLE_WORDS: [&str; 8] = [
+const UNAVAILABLE_WORDS: [&str; 9] = [
     "terminating connection",
     "canceling statement due to",
     "the database system is",
@@ -60,6 +64,7 @@ const UNAVAILABLE_WORDS: [&str; 8] = [
     "too many connections",
     "deadlock detected",
     "could not write",
+    "could not extend",
 ];
 
 impl From<DieselError> for StorageError {
@@ -97,7 +102,17 @@ impl From<DieselError> for StorageError {
 
 impl From<ConnectionError> for StorageError {
     fn from(error: ConnectionError) -> Self {
-        Self::Unavailable(error.to_string())
+        // The driver's own words ("error connecting to server") leave the cause to its sources.
+        let mut words = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let cause_words = cause.to_string();
+            if !words.contains(&cause_words) {
+                words = format!("{words}: {cause_words}");
+            }
+            source = cause.source();
+        }
+        Self::Unavailable(words)
     }
 }
 
@@ -106,6 +121,7 @@ impl From<PoolError> for StorageError {
         match error {
             PoolError::Backend(ConnectError::QueryError(query)) => query.into(),
             PoolError::Backend(ConnectError::ConnectionError(connect)) => connect.into(),
+            PoolError::Timeout(TimeoutType::Wait) => Self::Overloaded,
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -13,6 +13,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_postgres::NoTls;
 use tracing::Instrument as _;
 
 use super::StorageError;
@@ -105,7 +106,8 @@ impl Store {
         Ok(connection)
     }
 
-    /// Runs a reading call, at most [`READ_TIMEOUT`].
+    /// Runs a reading call of one statement, at most [`READ_TIMEOUT`]. Several statements of it would see
+    /// several states: see [`Store::snapshot`].
     ///
     /// # Errors
     /// Those of `f`, and [`StorageError::Unavailable`].
@@ -113,20 +115,33 @@ impl Store {
     where
         F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, StorageError> + Send,
     {
-        let mut used = None;
         let work = async {
-            let connection = used.insert(self.connection().await?);
-            f(connection).await
+            let mut lease = Lease::of(self.connection().await?);
+            let answer = f(lease.session()?).await;
+            lease.end();
+            answer
         };
         let work = work.instrument(tracing::debug_span!("read", read.name = name));
-        let answered = timeout(READ_TIMEOUT, work).await;
-        answered.unwrap_or_else(|_| {
-            // It may lead to a machine that is gone, and would fail the next call too; only the kernel's
-            // timeouts, minutes later, would say so. (One that hangs in a transaction is not used again
-            // anyway.)
-            drop(used.map(Connection::take));
-            Err(StorageError::Unavailable(format!("{name} took too long")))
+        let gave_up = |_| Err(StorageError::Unavailable(format!("{name} took too long")));
+        timeout(READ_TIMEOUT, work).await.unwrap_or_else(gave_up)
+    }
+
+    /// Runs a reading call whose statements all see one state, at most [`READ_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Those of `f`, and [`StorageError::Unavailable`].
+    pub async fn snapshot<R, F>(&self, name: &'static str, f: F) -> Result<R, StorageError>
+    where
+        R: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, StorageError> + Send + 'static,
+    {
+        self.read(name, move |session| {
+            Box::pin(async move {
+                let mut transaction = session.build_transaction().repeatable_read().read_only();
+                transaction.run(async move |session| f(session).await).await
+            })
         })
+        .await
     }
 
     /// Runs `f` in one transaction, in a task of its own: a caller that goes away (its deadline came)
@@ -164,6 +179,43 @@ impl Store {
         match tokio::spawn(bounded.instrument(span)).await {
             Ok(result) => result,
             Err(error) => Err(StorageError::Defect(format!("{name} ended early: {error}")).into()),
+        }
+    }
+}
+
+/// A connection that goes back to the pool only from a reading call that has ended. One that was given up
+/// on (by our time limit, or by a caller who went away) may lead to a machine that is gone, and would fail
+/// the next call too: it is discarded, and the server is told to stop working for it.
+struct Lease(Option<Connection>);
+
+impl Lease {
+    fn of(connection: Connection) -> Self {
+        Self(Some(connection))
+    }
+
+    fn session(&mut self) -> Result<&mut AsyncPgConnection, StorageError> {
+        match &mut self.0 {
+            Some(connection) => Ok(connection),
+            None => Err(StorageError::Defect("a lease was used after its end".to_owned())),
+        }
+    }
+
+    fn end(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.take() else { return };
+        let cancel = connection.cancel_token();
+        drop(Connection::take(connection));
+        // Outside a runtime there is nobody to tell the server; it finds the connection closed.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let told = timeout(CONNECT_TIMEOUT, cancel.cancel_query(NoTls)).await;
+                tracing::debug!(told = matches!(told, Ok(Ok(()))), "a reading call was given up");
+            });
         }
     }
 }

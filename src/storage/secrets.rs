@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
@@ -14,6 +15,15 @@ use crate::token::{Digest, KeyHash, PepperMark};
 
 /// At most this many secrets of one prefix are tried with bcrypt.
 pub const CANDIDATES_MAX: i64 = 8;
+
+/// The constraint that no two own tokens share their public id.
+pub const PREFIX_CONSTRAINT: &str = "key_secrets_own_prefix_is_unique";
+
+/// Whether a constraint says that a token belongs to a key already.
+#[must_use]
+pub fn is_token_constraint(constraint: &str) -> bool {
+    [PREFIX_CONSTRAINT, "key_digests_pkey"].contains(&constraint)
+}
 
 /// Identity of a secret; a rotation makes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,6 +206,15 @@ pub struct Candidates {
     pub open: Vec<Candidate>,
 }
 
+/// Whose secrets may be a presented token's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Any owner's.
+    Anyones,
+    /// The operator's: no other key can be a caller's.
+    Operators,
+}
+
 /// The secrets with this prefix, lowest key id first, at most [`CANDIDATES_MAX`].
 ///
 /// # Errors
@@ -204,12 +223,16 @@ pub async fn candidates(
     connection: &mut AsyncPgConnection,
     key_prefix: &str,
     peppers: &[String],
+    whose: Whose,
 ) -> Result<Candidates, StorageError> {
+    let is_theirs = api_keys::user_id.eq(0).or((whose == Whose::Anyones).into_sql::<Bool>());
     let with_digest = key_digests::table
         .filter(key_digests::secret_id.eq(key_secrets::secret_id))
         .filter(key_digests::pepper_id.eq_any(peppers));
     let first: Vec<(i64, String, bool)> = key_secrets::table
+        .inner_join(api_keys::table)
         .filter(key_secrets::key_prefix.eq(key_prefix))
+        .filter(is_theirs)
         .order((key_secrets::key_id, key_secrets::secret_id))
         .limit(CANDIDATES_MAX)
         .select((key_secrets::secret_id, key_secrets::key_hash, diesel::dsl::exists(with_digest)))

@@ -1,204 +1,271 @@
-//! Hostile values of the end user: whatever their bytes or length, they lead to a deny with its reason, never
-//! to an error.
+//! What end users send, at its worst: every value, in every field that they control, for a key whose rules are ANY
+//! and one whose rules are ONLY. The answer is a decision, always: the field's deny, or, for the few values that
+//! are legitimate, what `values.rs` says.
+
+mod tokens;
+mod values;
+
+use std::sync::Arc;
 
 use keystile::grpc::pb;
-use keystile::grpc::pb::access_rule::Mode;
 use prost::bytes::Bytes;
+use tokio::task::JoinSet;
 
 use crate::harness::{App, denial};
+use crate::raw::panics;
+use values::{ADDRESS, METHOD, NAME, PATH, SAME_PATH, Value};
 
-const MEBIBYTE: usize = 1 << 20;
-
-/// Values that no rule allows, ANY included, by the field that they are given in.
-fn hostile() -> Vec<(&'static str, &'static str, Vec<Vec<u8>>)> {
-    let long = |byte: u8| vec![byte; MEBIBYTE];
-    let names: Vec<Vec<u8>> = vec![
-        long(b'a'),
-        vec![b'a'; 257],
-        b"gpt-4o\0".to_vec(),
-        b"\0".to_vec(),
-        b"gpt-4o\n".to_vec(),
-        b"gpt\r\n4o".to_vec(),
-        b"gpt\x1b[31m".to_vec(),
-        b"\x7f".to_vec(),
-        b"\xff\xfe".to_vec(),
-        b"gpt-4o\xc0\xaf".to_vec(),
-        b"\xed\xa0\x80".to_vec(),
-        b"gpt\xc2\x85".to_vec(),
-    ];
-    let endpoints: Vec<Vec<u8>> = [
-        &b"/v1/../admin"[..],
-        b"/v1/./x",
-        b"/..",
-        b"/v1/%2e%2e/x",
-        b"/v1/%2E./x",
-        b"/v1/.%2e",
-        b"/v1%2fmodels",
-        b"/v1%2Fmodels",
-        b"/v1/%252e%252e/x",
-        b"/v1/%25",
-        b"/v1/%",
-        b"/v1/%4",
-        b"/v1/%zz",
-        b"/v1/%00",
-        b"/v1/\0",
-        b"/v1/%0a",
-        b"/v1/%0d%0aX: y",
-        b"/v1/\r\nHost: x",
-        b"/v1/%7f",
-        b"/v1\\models",
-        b"/v1/%5cmodels",
-        b"v1/models",
-        b"http://host/v1/models",
-        b"*",
-        b"?/v1",
-        b"#",
-        b" /v1",
-        b"/v1/%ff",
-        b"/v1/%c0%ae%c0%ae/",
-        b"/v1/\xff",
-        b"/v1/%ed%a0%80",
-        b"/v1/%c2%85",
-    ]
-    .into_iter()
-    .map(<[u8]>::to_vec)
-    .chain([[b"/".to_vec(), long(b'a')].concat(), long(b'/'), long(b'%')])
-    .collect();
-    let addresses: Vec<Vec<u8>> = [
-        &b"10.0.0.7:443"[..],
-        b"10.0.0.7 ",
-        b" 10.0.0.7",
-        b"10.0.0.07",
-        b"010.0.0.7",
-        b"0x0a000007",
-        b"167772167",
-        b"10.7",
-        b"10.0.0.7/32",
-        b"10.0.0.256",
-        b"[2001:db8::7]",
-        b"fe80::1%eth0",
-        b"::ffff:10.0.0.7%1",
-        b"2001:db8::7::1",
-        b"localhost",
-        b"10.0.0.7\0",
-        b"10.0.0.7\n",
-        b"10.0.0.7, 192.0.2.1",
-        b"unknown",
-        b"\xff",
-    ]
-    .into_iter()
-    .map(<[u8]>::to_vec)
-    .chain([long(b'1')])
-    .collect();
-    let methods: Vec<Vec<u8>> =
-        [&b"GET "[..], b"GET\0", b"GET\r\n", b"G\xffT", b"GET,POST", b"G/T", &[b'A'; 33]]
-            .into_iter()
-            .map(<[u8]>::to_vec)
-            .chain([long(b'A')])
-            .collect();
-    vec![
-        ("model", "MODEL_NOT_ALLOWED", names.clone()),
-        ("chatbot_id", "CHATBOT_NOT_ALLOWED", names),
-        ("endpoint", "ENDPOINT_MALFORMED", endpoints),
-        ("client_ip", "IP_NOT_ALLOWED", addresses),
-        ("method", "ENDPOINT_MALFORMED", methods),
-    ]
+/// A field that the end user controls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Token,
+    Model,
+    Endpoint,
+    Method,
+    Chatbot,
+    ClientIp,
 }
 
-fn tokens(token: &str) -> Vec<Vec<u8>> {
-    let mut tokens: Vec<Vec<u8>> = vec![
-        Vec::new(),
-        vec![b'a'; MEBIBYTE],
-        vec![0; 50],
-        vec![0xff; 50],
-        vec![b'a'; 15],
-        vec![b'a'; 16],
-        vec![b'a'; 72],
-        vec![b'a'; 73],
-        b"ks_".to_vec(),
-        b"' OR 1=1; --        ".to_vec(),
-        b"%s%n%s%n%s%n%s%n%s%n".to_vec(),
-        token.to_uppercase().into_bytes(),
-        token.to_lowercase().into_bytes(),
-        token.replacen('k', "\u{43a}", 1).into_bytes(),
-    ];
-    for (before, after) in
-        [("", "\n"), ("", " "), (" ", ""), ("", "\0"), ("Bearer ", ""), ("\u{feff}", ""), ("", "a")]
-    {
-        tokens.push(format!("{before}{token}{after}").into_bytes());
-    }
-    for position in [0, 4, 20, token.len() - 1] {
-        let mut bytes = token.as_bytes().to_vec();
-        bytes[position] = if bytes[position] == b'x' { b'y' } else { b'x' };
-        tokens.push(bytes);
-    }
-    tokens
+const FIELDS: [Field; 6] =
+    [Field::Token, Field::Model, Field::Endpoint, Field::Method, Field::Chatbot, Field::ClientIp];
+
+/// The two keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    Any,
+    Only,
 }
 
-fn request(field: &str, value: &[u8]) -> pb::AuthorizeRequest {
-    let value = Bytes::copy_from_slice(value);
-    let mut request = pb::AuthorizeRequest {
+/// One value in one field of an otherwise allowed request.
+#[derive(Clone)]
+struct Question {
+    what: String,
+    field: Field,
+    rules: Rules,
+    value: Bytes,
+    expected: &'static str,
+}
+
+/// Both keys' tokens.
+#[derive(Clone)]
+struct Keys {
+    any: String,
+    only: String,
+}
+
+impl Question {
+    fn of(field: Field, rules: Rules, value: &Value) -> Self {
+        let what = format!("{} as {field:?} under {rules:?}", value.name);
+        Self { what, field, rules, value: value.bytes.clone(), expected: expected(field, rules, value) }
+    }
+
+    /// What this key may do, with the one value in its place.
+    fn request(&self, keys: &Keys) -> pb::AuthorizeRequest {
+        let token = if self.rules == Rules::Any { &keys.any } else { &keys.only };
+        let mut request = allowed_request(token);
+        let place = match self.field {
+            Field::Token => &mut request.token,
+            Field::Model => &mut request.model,
+            Field::Endpoint => &mut request.endpoint,
+            Field::Method => &mut request.method,
+            Field::Chatbot => &mut request.chatbot_id,
+            Field::ClientIp => &mut request.client_ip,
+        };
+        *place = self.value.clone();
+        request
+    }
+}
+
+/// Where the value is legitimate it is allowed under ANY, and under ONLY if it is the allowed path in another
+/// spelling; all else is denied.
+fn expected(field: Field, rules: Rules, value: &Value) -> &'static str {
+    let (legitimate, malformed, not_allowed) = match field {
+        Field::Token => (0, "KEY_INVALID", "KEY_INVALID"),
+        Field::Model => (NAME, "MODEL_NOT_ALLOWED", "MODEL_NOT_ALLOWED"),
+        Field::Chatbot => (NAME, "CHATBOT_NOT_ALLOWED", "CHATBOT_NOT_ALLOWED"),
+        Field::Endpoint => (PATH, "ENDPOINT_MALFORMED", "ENDPOINT_NOT_ALLOWED"),
+        Field::Method => (METHOD, "ENDPOINT_MALFORMED", "ENDPOINT_NOT_ALLOWED"),
+        Field::ClientIp => (ADDRESS, "IP_NOT_ALLOWED", "IP_NOT_ALLOWED"),
+    };
+    let is_same = field == Field::Endpoint && value.legitimate & SAME_PATH == SAME_PATH;
+    match (value.legitimate & legitimate != 0, rules) {
+        (false, _) => malformed,
+        (true, Rules::Any) => "ALLOW",
+        (true, Rules::Only) if is_same => "ALLOW",
+        (true, Rules::Only) => not_allowed,
+    }
+}
+
+fn allowed_request(token: &str) -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest {
+        token: token.to_owned().into(),
         model: "gpt-4o".into(),
-        endpoint: "/v1/chat".into(),
+        endpoint: "/v1/models".into(),
         method: "GET".into(),
-        chatbot_id: "bot".into(),
-        client_ip: "10.0.0.7".into(),
+        chatbot_id: "bot-1".into(),
+        client_ip: "192.0.2.7".into(),
+        ..Default::default()
+    }
+}
+
+fn questions(values: &[Value]) -> Vec<Question> {
+    let each = |value: &Value| {
+        let value = value.clone();
+        FIELDS
+            .into_iter()
+            .flat_map(move |field| [Rules::Any, Rules::Only].map(|rules| Question::of(field, rules, &value)))
+    };
+    values.iter().flat_map(|value| each(value).collect::<Vec<_>>()).collect()
+}
+
+async fn create_keys(app: &App) -> Keys {
+    let only = |pattern: &str| {
+        let mode = pb::access_rule::Mode::Only.into();
+        Some(pb::AccessRule { mode, patterns: vec![pattern.to_owned()] })
+    };
+    let key = pb::Key {
+        user_id: 1,
+        display_name: "only".into(),
+        models: only("gpt-4o"),
+        endpoints: only("GET /v1/models"),
+        ips: only("192.0.2.0/24"),
+        chatbots: only("bot-1"),
         ..Default::default()
     };
-    match field {
-        "model" => request.model = value,
-        "endpoint" => request.endpoint = value,
-        "method" => request.method = value,
-        "chatbot_id" => request.chatbot_id = value,
-        "client_ip" => request.client_ip = value,
-        other => panic!("no field {other}"),
+    let keys = Keys { any: app.create_any().await.1, only: app.create(key).await.1 };
+    for token in [&keys.any, &keys.only] {
+        assert_eq!(denial(&app.ask("", allowed_request(token)).await).as_deref(), Some("KEY_INVALID"));
+        assert_eq!(denial(&app.ask(token, allowed_request(token)).await), None, "allowed as it is");
     }
-    request
+    keys
 }
 
-fn only(patterns: &[&str]) -> Option<pb::AccessRule> {
-    let patterns = patterns.iter().map(ToString::to_string).collect();
-    Some(pb::AccessRule { mode: Mode::Only.into(), patterns })
+/// What is wrong with an answer. Its sentence was written for the reason and never has the value in it.
+fn fault(question: &Question, answer: &pb::AuthorizeResponse) -> Option<String> {
+    let decided = denial(answer);
+    let decided = decided.as_deref().unwrap_or("ALLOW");
+    let is_right = decided == question.expected;
+    let is_sentence = answer.message.len() < 200 && !answer.message.contains(char::is_control);
+    let tells_key = answer.key.is_some();
+    let is_told_right = tells_key == (question.expected != "KEY_INVALID");
+    let is_good = is_right && is_sentence && is_told_right;
+    (!is_good).then(|| format!("{}: {decided}, not {}: {answer:?}", question.what, question.expected))
+}
+
+fn assert_none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "{} answers are wrong:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Asks everything, eight questions at a time.
+async fn ask_all(app: &App, keys: &Keys, questions: Vec<Question>) {
+    let questions = Arc::new(questions);
+    let mut askers = JoinSet::new();
+    for start in 0..8 {
+        let (mut client, keys, questions) = (app.authorize(), keys.clone(), Arc::clone(&questions));
+        askers.spawn(async move {
+            let mut faults = Vec::new();
+            for question in questions.iter().skip(start).step_by(8) {
+                match client.authorize(question.request(&keys)).await {
+                    Ok(answer) => faults.extend(fault(question, answer.get_ref())),
+                    Err(status) => faults.push(format!("{}: {status:?}", question.what)),
+                }
+            }
+            faults
+        });
+    }
+    assert_none(askers.join_all().await.concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_values_are_denies_for_every_key_and_never_errors() {
+async fn every_hostile_value_in_every_field_is_decided() {
     let app = App::start().await;
-    let (_, any) = app.create_any().await;
-    let narrow = pb::Key {
-        user_id: 1,
-        display_name: "only".into(),
-        models: only(&["gpt-4o*"]),
-        endpoints: only(&["GET /v1/*"]),
-        ips: only(&["10.0.0.0/8"]),
-        chatbots: only(&["*"]),
-        ..Default::default()
-    };
-    let (_, narrow) = app.create(narrow).await;
-    let mut asked = 0;
-    for token in [&any, &narrow] {
-        let sane = app.ask(token, request("model", b"gpt-4o")).await;
-        assert_eq!(denial(&sane), None, "the request is allowed but for the hostile value");
-        for (field, reason, values) in hostile() {
-            for value in values {
-                let answer = app.ask(token, request(field, &value)).await;
-                let shown = String::from_utf8_lossy(&value).chars().take(60).collect::<String>();
-                assert_eq!(denial(&answer).as_deref(), Some(reason), "{field}: {shown:?}");
-                asked += 1;
+    let keys = create_keys(&app).await;
+    let values = values::all();
+    assert!(values.len() >= 60, "{} values", values.len());
+    ask_all(&app, &keys, questions(&values)).await;
+    ask_all(&app, &keys, questions(&values::long())).await;
+    assert_eq!(panics(), 0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_decide_hostile_values_the_same() {
+    use pb::batch_authorize_response::item::Result as Item;
+    let app = App::start().await;
+    let keys = create_keys(&app).await;
+    let mut faults = Vec::new();
+    for chunk in questions(&values::all()).chunks(1000) {
+        let requests = chunk.iter().map(|question| question.request(&keys)).collect();
+        let answer = app.authorize().batch_authorize(pb::BatchAuthorizeRequest { requests }).await;
+        let items = answer.unwrap().into_inner().items;
+        assert_eq!(items.len(), chunk.len());
+        for (question, item) in chunk.iter().zip(items) {
+            match item.result.unwrap() {
+                Item::Response(answer) => faults.extend(fault(question, &answer)),
+                Item::Error(error) => faults.push(format!("{}: {error:?}", question.what)),
             }
         }
-        for value in tokens(token) {
-            let hostile = pb::AuthorizeRequest { token: value.clone().into(), ..Default::default() };
-            let answer = app.authorize().authorize(hostile).await.unwrap().into_inner();
-            let shown = String::from_utf8_lossy(&value).chars().take(60).collect::<String>();
-            assert_eq!(denial(&answer).as_deref(), Some("KEY_INVALID"), "{shown:?}");
-            assert_eq!(answer.key, None);
-            let asked_itself = pb::IntrospectKeyRequest { token: value.into() };
-            let view = app.authorize().introspect_key(asked_itself).await.unwrap().into_inner();
-            assert_eq!((view.key, view.reason), (None, 1));
-            asked += 1;
-        }
     }
-    assert!(asked >= 2 * 60, "{asked} questions");
+    assert_none(faults);
+    assert_eq!(panics(), 0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_decide_hostile_values_the_same() {
+    let app = App::start().await;
+    let keys = create_keys(&app).await;
+    let mut client = app.authorize();
+    let values = [values::all(), values::long()].concat();
+    for question in questions(&values).iter().filter(|it| it.field != Field::Model) {
+        let request = question.request(&keys);
+        let request = pb::FilterModelsRequest {
+            token: request.token,
+            endpoint: request.endpoint,
+            method: request.method,
+            chatbot_id: request.chatbot_id,
+            client_ip: request.client_ip,
+            models: vec!["gpt-4o".into(), "\u{202e}o4-tpg\0".into()],
+            ..Default::default()
+        };
+        let answer = client.filter_models(request).await;
+        let answer = answer.unwrap_or_else(|status| panic!("{}: {status:?}", question.what)).into_inner();
+        let reason = answer.reason().as_str_name();
+        let reason = if answer.models.is_empty() { reason } else { "ALLOW" };
+        assert_eq!(reason, question.expected, "{}", question.what);
+        let models: &[&str] = if reason == "ALLOW" { &["gpt-4o"] } else { &[] };
+        assert_eq!(answer.models, models, "{}: the name with NUL is nobody's model", question.what);
+    }
+    assert_eq!(panics(), 0);
+    app.stop().await;
+}
+
+/// The models of FilterModels are the calling service's list, but their names may be anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_are_filtered_out() {
+    let app = App::start().await;
+    let keys = create_keys(&app).await;
+    let values = values::all();
+    let names: Vec<(&str, bool)> = values
+        .iter()
+        .filter_map(|value| Some((std::str::from_utf8(&value.bytes).ok()?, value.legitimate & NAME != 0)))
+        .filter(|(name, _)| (1..=256).contains(&name.len()))
+        .collect();
+    assert!(names.len() >= 60, "{} names", names.len());
+    for (token, rules) in [(&keys.any, Rules::Any), (&keys.only, Rules::Only)] {
+        let models: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let request = pb::FilterModelsRequest {
+            token: token.clone().into(),
+            models,
+            endpoint: "/v1/models".into(),
+            method: "GET".into(),
+            chatbot_id: "bot-1".into(),
+            client_ip: "192.0.2.7".into(),
+            ..Default::default()
+        };
+        let passed = app.authorize().filter_models(request).await.unwrap().into_inner().models;
+        let legitimate = names.iter().filter(|(_, is_name)| rules == Rules::Any && *is_name);
+        assert_eq!(passed, legitimate.map(|(name, _)| *name).collect::<Vec<_>>());
+    }
     app.stop().await;
 }

@@ -12,6 +12,8 @@
 )]
 
 mod administrator;
+mod bad_input;
+mod callers;
 mod change_log;
 mod concurrency;
 mod creating;
@@ -22,8 +24,11 @@ mod harness;
 mod hostile;
 mod import;
 mod listing;
+mod look_alikes;
 mod older_system;
 mod outage;
 mod proving;
+mod raw;
 mod readme;
 mod schema;
+mod wire;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use prost::bytes::Bytes;
 use tonic::Status;
 
@@ -13,8 +14,8 @@ use crate::authorize::{FilterOutcome, Freshness, Introspection, KeyFacts, Outcom
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
-    AccessRequest, Budget, Dimension, DimensionSet, KeyState, NAME_BYTES_MAX, Permission, RateLimits, Reason,
-    Revision, is_literal_scope,
+    AccessRequest, Budget, Dimension, DimensionSet, NAME_BYTES_MAX, Permission, RateLimits, Reason, Revision,
+    is_literal_scope,
 };
 use crate::storage::secrets::ProvenKey;
 
@@ -26,7 +27,8 @@ pub const ASKED_MAX: usize = 100;
 pub const FILTER_MODELS_MAX: usize = 1_000;
 /// `request_id` is at most this long.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
-const RESERVATION_TTL_SECONDS_MAX: i64 = 86_400;
+const RESERVATION_TTL_MIN: TimeDelta = TimeDelta::seconds(1);
+const RESERVATION_TTL_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// What Authorize and FilterModels have in common, checked.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Re
         }
     }
     if let Some(ttl) = read_duration(&mut violations, "reservation_ttl", *reservation_ttl)
-        && !(1..=RESERVATION_TTL_SECONDS_MAX).contains(&ttl.num_seconds())
+        && !(RESERVATION_TTL_MIN..=RESERVATION_TTL_MAX).contains(&ttl)
     {
         violations.add("reservation_ttl", "must be 1 s to 24 h");
     }
@@ -285,22 +287,16 @@ pub fn filter_response(outcome: FilterOutcome, mut models: Vec<String>) -> pb::F
 /// The answer to IntrospectKey.
 #[must_use]
 pub fn introspection(view: Introspection) -> pb::IntrospectKeyResponse {
-    let state = view.reason.map_or(KeyState::Active, |reason| match reason {
-        Reason::KeyRevoked => KeyState::Revoked,
-        Reason::OwnerDisabled => KeyState::OwnerDisabled,
-        Reason::KeyExpired => KeyState::Expired,
-        _ => KeyState::Deleted,
-    });
-    let key = view.key.as_ref().map(|facts: &KeyFacts| pb::Key {
+    let key = view.key.as_ref().map(|(facts, state)| pb::Key {
         totals: Some(super::keys::totals(&view.totals)),
         last_used_time: view.totals.last_used_time.map(timestamp),
         budgets: view.budgets.iter().filter(|budget| is_of_key(budget)).map(budgets::budget).collect(),
         previous_token_expire_time: facts.grace_end.map(timestamp),
-        ..stored(&facts.key, state)
+        ..stored(&facts.key, *state)
     });
     pb::IntrospectKeyResponse {
-        owner_rate_limits: view.key.as_ref().map(|facts| rate_limits(facts.owner_rate_limits)),
-        rate_limits: view.key.as_ref().map(|facts| limits(facts)).unwrap_or_default(),
+        owner_rate_limits: view.key.as_ref().map(|(facts, _)| rate_limits(facts.owner_rate_limits)),
+        rate_limits: view.key.as_ref().map(|(facts, _)| limits(facts)).unwrap_or_default(),
         budgets: view.budgets.iter().map(budget_status).collect(),
         warnings: warnings(view.warnings),
         revision: view.revision.get(),

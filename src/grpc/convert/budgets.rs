@@ -109,7 +109,9 @@ fn read_budget(violations: &mut Violations, field: &str, budget: pb::Budget) -> 
     };
     let is_hard = violations.require(format!("{field}.enforcement"), is_hard, "must be HARD or SOFT");
     let warning = warning_micros.map(Micros::new);
-    if warning.is_some_and(|warning| warning.is_none() || warning > limit) {
+    // Without a limit there is nothing to compare with, and its own fault is named.
+    let is_out = |warning: Option<Micros>| warning.is_none() || limit.is_some() && warning > limit;
+    if warning.is_some_and(is_out) {
         violations.add(format!("{field}.warning_micros"), "must be 0 to limit_micros");
     }
     let models = read_set(violations, &format!("{field}.models"), &models, PATTERNS_MAX, NamePattern::parse);

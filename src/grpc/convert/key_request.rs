@@ -78,8 +78,10 @@ fn read_template(
             ("restricted_key", Template::restricted_key(models, endpoints))
         }
         Some(Given::ChatbotKey(pb::ChatbotKeyTemplate { chatbot_id, chatbot_name })) => {
-            violations.take("chatbot_key.chatbot_name", DisplayName::parse(chatbot_name.clone()))?;
-            ("chatbot_key.chatbot_id", Template::chatbot_key(&chatbot_id, &chatbot_name))
+            // Both are looked at, so that a fault of the name does not hide one of the id.
+            let name = violations.take("chatbot_key.chatbot_name", DisplayName::parse(chatbot_name));
+            let name = name.as_ref().map_or("", DisplayName::as_str);
+            ("chatbot_key.chatbot_id", Template::chatbot_key(&chatbot_id, name))
         }
     };
     violations.take(field, template)
