@@ -138,6 +138,14 @@ impl TestDatabase {
         self.until(blocked).await;
     }
 
+    /// Ends the sessions that wait for a lock, as a stopping server would; whoever holds it keeps it.
+    pub async fn end_blocked(&self) {
+        self.until_blocked().await;
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.sql(end).await;
+    }
+
     /// The column `line` of a query.
     pub async fn lines(&self, query: &str) -> Vec<String> {
         #[derive(diesel::QueryableByName)]
