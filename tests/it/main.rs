@@ -14,3 +14,4 @@
 mod embedded;
 mod first_session;
 mod harness;
+mod import;
