@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// A source of wall-clock time (UTC) that can be cloned freely.
 #[derive(Clone, Debug, Default)]
@@ -19,12 +19,13 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The current time, read now, never cached.
+    /// The current time, read now, never cached; whole microseconds, because that is what PostgreSQL keeps:
+    /// an answer then shows the time that a later one reads back.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     pub fn now(&self) -> DateTime<Utc> {
         match self {
-            Self::System => Utc::now(),
+            Self::System => Utc::now().trunc_subsecs(6),
             Self::Manual(clock) => clock.now(),
         }
     }

@@ -11,6 +11,7 @@
 //!   process, however that ends. A second owner gets [`EmbeddedError::AlreadyOwned`].
 //! - **Recovers.** A server left behind by a killed owner is stopped before a new one starts, a stale
 //!   `postmaster.pid` doesn't block, and a cluster appears under its name (`pg/`) only when complete.
+//! - **Never goes unnoticed.** A server that ends by itself ends [`Cluster::ended`].
 //! - **Leaves with its owner.** A watchdog stops the server when this process ends without [`Cluster::stop`].
 //!
 //! Layout of a data directory: `pg/` the cluster, `run/` the socket (or a short directory elsewhere, where the
@@ -118,6 +119,18 @@ impl Cluster {
     #[must_use]
     pub fn server_pid(&self) -> u32 {
         self.server.pid()
+    }
+
+    /// Waits until the server ends by itself (someone killed it), which it should not. It isn't started again
+    /// here: the next [`Cluster::start`] recovers it.
+    pub async fn ended(&mut self) -> EmbeddedError {
+        match self.server.ended().await {
+            Ok(status) => {
+                let log_file = self.layout.log_file();
+                EmbeddedError::EndedByItself { status: status.to_string(), log_file }
+            }
+            Err(error) => error,
+        }
     }
 
     /// Stops the server (connections are cut, transactions in flight roll back) and gives up the data directory.

@@ -2,7 +2,7 @@
 //! It also keeps the keys.
 //!
 //! The modules below stand in dependency order: each may use those above it, never those below.
-//! `ARCHITECTURE.md` has the map; `tests/architecture.rs` holds the rules:
+//! `ARCHITECTURE.md` has the map; `tests/architecture/` holds the rules:
 //!
 //! - [`policy`] is pure: it knows `std` and `chrono`, no clock, no IO.
 //! - [`storage`] is the only user of diesel, [`grpc`] the only one of tonic and prost.

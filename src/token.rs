@@ -25,6 +25,6 @@ pub use bcrypt_pool::{BcryptError, BcryptPool};
 pub use digest::Digest;
 pub use format::{Brand, InvalidBrand, Malformed, Presented, Token};
 pub use hash::{BcryptCost, InvalidBcryptCost, InvalidKeyHash, KeyHash};
-pub use pepper::{DuplicatePepperId, InvalidPepperId, Pepper, PepperId, PepperTooShort, Peppers};
+pub use pepper::{DuplicatePepperId, InvalidPepperId, Pepper, PepperId, PepperMark, PepperTooShort, Peppers};
 pub use pepper_file::PepperFileError;
 pub use random::os_rng;

@@ -1,1 +1,95 @@
-fn main() {}
+//! How fast is Keystile beside a gRPC server that does nothing?
+//!
+//! One client drives two servers in turns (ABAB…): a bare tonic echo server, and Keystile on its embedded
+//! database, with messages and metadata of the same size. Every server is a process of its own; the echo
+//! servers are this program again, in another role. What is compared, and what each number means, is in
+//! [`report`].
+//!
+//! - Numbers for people go to stderr; each comparison is also one line of JSON on stdout.
+//! - Every answer is checked. One wrong answer ends the run with exit code 1: there is no ratio of errors.
+//! - Every server is ended with the run, by its process id, also when the run fails or is interrupted; should
+//!   this program be killed, the kernel ends them.
+//! - Loopback only.
+//!
+//! `cargo bench --bench throughput -- --help` lists the options. It reads CPU times from `/proc`: Linux only.
+//!
+//! What does not belong here: the cost of parts (that is `benches/core.rs`), and any judgement.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's answer is what it prints")]
+
+mod client;
+mod compare;
+mod cpu;
+mod echo;
+mod failure;
+mod message;
+mod options;
+mod proc_stat;
+mod report;
+mod round;
+mod server;
+mod statistics;
+mod subject;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use failure::Failure;
+use options::{Options, Plan, Role};
+
+/// How long threads of the client may take to end once nobody waits for them.
+const CLIENT_END_MAX: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match options.role {
+        Some(role) => play(role, options.answer_bytes),
+        None if options.bench => measure(&options.plan()),
+        None => {
+            eprintln!("throughput: nothing measured; run it with `cargo bench --bench throughput`");
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("throughput: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is one of the servers, until the process that measures ends it.
+fn play(role: Role, answer_bytes: usize) -> Result<(), Failure> {
+    server::end_with_parent()?;
+    match role {
+        Role::Echo(kind) => echo::serve(kind, answer_bytes),
+        Role::Keystile => Err(subject::become_keystile()),
+    }
+}
+
+fn measure(plan: &Plan) -> Result<(), Failure> {
+    // One thread: it only waits, and what it starts is tied to its life.
+    let runtime =
+        Builder::new_current_thread().enable_all().build().map_err(Failure::io("start a runtime"))?;
+    let outcome = runtime.block_on(until_interrupted(plan));
+    stop(runtime);
+    outcome
+}
+
+async fn until_interrupted(plan: &Plan) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::io("wait for SIGINT"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::io("wait for SIGTERM"))?;
+    tokio::select! {
+        outcome = compare::run(plan) => outcome,
+        _ = interrupt.recv() => Err(Failure::Interrupted),
+        _ = terminate.recv() => Err(Failure::Interrupted),
+    }
+}
+
+fn stop(runtime: Runtime) {
+    runtime.shutdown_timeout(CLIENT_END_MAX);
+}

@@ -8,7 +8,7 @@ use crate::policy::{BudgetSubject, NewBudget, NewKey, UserId};
 use crate::storage::changes::Actor;
 use crate::storage::secrets::NewSecret;
 use crate::storage::{Session, StorageError, budgets, keys, secrets};
-use crate::token::{Digest, KeyHash, PepperId, Presented, Token, os_rng};
+use crate::token::{Digest, KeyHash, PepperMark, Presented, Token, os_rng};
 
 /// A key to be created.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ const PREFIX_CONSTRAINT: &str = "key_secrets_own_prefix_is_unique";
 pub(super) struct MadeSecret {
     key_prefix: String,
     key_hash: KeyHash,
-    pepper_id: PepperId,
+    pepper: PepperMark,
     digest: Digest,
     imported: bool,
 }
@@ -111,17 +111,11 @@ impl Admin {
 
     pub(super) async fn make_secret(&self, token: &Token) -> Result<MadeSecret, AdminError> {
         let key_hash = self.settings.bcrypt.hash(token.clone(), self.settings.bcrypt_cost).await?;
-        let (pepper_id, digest) = self.settings.peppers.digest_current(token.expose().as_bytes());
+        let (pepper, digest) = self.settings.peppers.digest_current(token.expose().as_bytes());
         // A token that an operator supplies may have a foreign shape, whose prefix need not be unique.
         let presented = Presented::classify(token.expose().as_bytes(), &self.settings.brand);
         let imported = !presented.is_ok_and(|presented| presented.is_own());
-        Ok(MadeSecret {
-            key_prefix: token.prefix(),
-            key_hash,
-            pepper_id: pepper_id.clone(),
-            digest,
-            imported,
-        })
+        Ok(MadeSecret { key_prefix: token.prefix(), key_hash, pepper: pepper.clone(), digest, imported })
     }
 }
 
@@ -137,7 +131,7 @@ pub(super) async fn insert(
     let secret =
         NewSecret { key_id, key_prefix: &made.key_prefix, key_hash: &made.key_hash, imported: made.imported };
     let secret_id = secrets::insert(session, &secret, now).await?;
-    secrets::insert_digest(session, secret_id, &made.pepper_id, &made.digest).await?;
+    secrets::insert_digest(session, secret_id, &made.pepper, &made.digest).await?;
     let mut ids = Vec::with_capacity(new_budgets.len());
     for budget in new_budgets {
         ids.push(budgets::insert(session, BudgetSubject::Key(key_id), budget, now).await?);

@@ -3,7 +3,7 @@
 use super::{Admin, AdminError, Changed, Etag, snapshot};
 use crate::policy::{Owner, UserId};
 use crate::storage::changes::{self, Actor, AuditLine, Subject};
-use crate::storage::owners;
+use crate::storage::{StorageError, owners};
 
 /// An owner with everything that is shown of it.
 #[derive(Clone, Debug)]
@@ -12,6 +12,24 @@ pub struct OwnerView {
     pub owner: Owner,
     /// Keys that are not deleted.
     pub key_count: i64,
+}
+
+/// Ends a transaction that leaves nothing behind, not even the row that locking an owner makes.
+enum RolledBack {
+    Unchanged(Box<Changed<OwnerView>>),
+    Failed(AdminError),
+}
+
+impl From<AdminError> for RolledBack {
+    fn from(error: AdminError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StorageError> for RolledBack {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Admin {
@@ -31,7 +49,8 @@ impl Admin {
             return Err(AdminError::OperatorOwner);
         }
         let now = self.settings.clock.now();
-        self.store
+        let written = self
+            .store
             .write("owners.set_disabled", move |session| {
                 Box::pin(async move {
                     let before = owners::lock(session, user_id, now).await?;
@@ -39,7 +58,9 @@ impl Admin {
                     let key_count = owners::key_count(session, user_id).await?;
                     if before.disable_time.is_some() == disabled {
                         let revision = before.revision;
-                        return Ok(Changed { resource: OwnerView { owner: before, key_count }, revision });
+                        let unchanged =
+                            Changed { resource: OwnerView { owner: before, key_count }, revision };
+                        return Err(RolledBack::Unchanged(Box::new(unchanged)));
                     }
                     let disable_time = disabled.then_some(now);
                     let mut owner = Owner { disable_time, update_time: now, ..before.clone() };
@@ -55,6 +76,11 @@ impl Admin {
                     Ok(Changed { resource: OwnerView { owner, key_count }, revision })
                 })
             })
-            .await
+            .await;
+        match written {
+            Ok(changed) => Ok(changed),
+            Err(RolledBack::Unchanged(unchanged)) => Ok(*unchanged),
+            Err(RolledBack::Failed(error)) => Err(error),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The three templates of keys (semantics: templates). What the request gives wins; a list, rule or set of
+//! The three templates of keys. What the request gives wins; a list, rule or set of
 //! limits that is given replaces the template's whole.
 
 use std::collections::BTreeSet;

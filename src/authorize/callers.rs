@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{AuthorizeError, Authorizer, Proof};
+use super::{AuthorizeError, Authorizer, Freshness, Proof};
 use crate::policy::{
     AccessRequest, CheckSet, Dimension, DimensionSet, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
     SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
@@ -82,7 +82,7 @@ impl Authorizer {
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Result<Caller, CallerError> {
-        let Proof { key, .. } = self.prove(token).await?;
+        let Proof { key, .. } = self.prove(token, Freshness::NONE).await?;
         let now = self.clock.now();
         let Some(proven) = key.filter(|key| key.grace_end.is_none_or(|end| now < end)) else {
             return Err(CallerError::Unknown);

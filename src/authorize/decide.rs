@@ -90,8 +90,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn authorize(&self, question: Question<'_>) -> Result<Outcome, AuthorizeError> {
-        self.await_revision(question.freshness).await?;
-        let proof = self.prove(question.token).await?;
+        let proof = self.prove(question.token, question.freshness).await?;
         let outcome = self.decide(proof, &question.access);
         if outcome.denied.is_none()
             && !question.dry_run
@@ -107,8 +106,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn filter_models(&self, question: FilterQuestion<'_>) -> Result<FilterOutcome, AuthorizeError> {
-        self.await_revision(question.freshness).await?;
-        let proof = self.prove(question.token).await?;
+        let proof = self.prove(question.token, question.freshness).await?;
         let not_applicable = question.access.not_applicable.with(Dimension::Model);
         let access = AccessRequest { model: None, not_applicable, ..question.access };
         let mut context = self.decide(proof, &access);
@@ -137,7 +135,7 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
     pub async fn introspect(&self, token: &[u8]) -> Result<Introspection, AuthorizeError> {
-        let Proof { key, revision } = self.prove(token).await?;
+        let Proof { key, revision } = self.prove(token, Freshness::NONE).await?;
         let now = self.clock.now();
         let usable = key.filter(|key| key.grace_end.is_none_or(|end| now < end) && !key.key.policy.deleted);
         let Some(key) = usable else {

@@ -14,7 +14,7 @@ use super::Authorizer;
 use crate::policy::Revision;
 use crate::storage::secrets::{self, DigestOutcome, ProvenKey};
 use crate::storage::{StorageError, changes};
-use crate::token::{BcryptError, Digest, PepperId, Presented};
+use crate::token::{BcryptError, Digest, PepperMark, Presented};
 
 /// Why no decision was made.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,11 @@ pub struct Freshness {
     pub wait_max: Duration,
 }
 
+impl Freshness {
+    /// Whatever the store says now.
+    pub const NONE: Self = Self { min_revision: Revision::ZERO, wait_max: Duration::ZERO };
+}
+
 /// How often the store is asked again while waiting for a revision.
 const REVISION_POLL: Duration = Duration::from_millis(25);
 
@@ -89,8 +94,8 @@ impl Upgrades {
 
 impl Authorizer {
     /// Waits until the store has reached a revision.
-    pub(super) async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
-        if freshness.min_revision.get() == 0 {
+    async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
+        if freshness.min_revision == Revision::ZERO {
             return Ok(());
         }
         let deadline = crate::clock::monotonic_now() + freshness.wait_max;
@@ -106,17 +111,19 @@ impl Authorizer {
         }
     }
 
-    /// Finds the key of a token. `None` for every way of being wrong: malformed, unknown, a look-alike.
+    /// Finds the key of a token, in state at least as new as `freshness` asks. `None` for every way of being
+    /// wrong: malformed, unknown, a look-alike.
+    ///
+    /// A malformed token (a wrong checksum, say) is refused without a look at the store: the answer rests on
+    /// no state, so its revision is 0.
     ///
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
-    pub(super) async fn prove(&self, token: &[u8]) -> Result<Proof, AuthorizeError> {
+    pub(super) async fn prove(&self, token: &[u8], freshness: Freshness) -> Result<Proof, AuthorizeError> {
         let Ok(presented) = Presented::classify(token, &self.brand) else {
-            // Refused before bcrypt and the key tables; the revision is asked for the answer alone.
-            let revision =
-                self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
-            return Ok(Proof { key: None, revision });
+            return Ok(Proof { key: None, revision: Revision::ZERO });
         };
+        self.await_revision(freshness).await?;
         let digests = self.peppers.digests(presented.bytes());
         let proof = self.find(&digests).await?;
         if proof.key.is_some() {
@@ -125,7 +132,7 @@ impl Authorizer {
         self.prove_by_bcrypt(presented, &digests, proof).await
     }
 
-    async fn find(&self, digests: &[(&PepperId, Digest)]) -> Result<Proof, AuthorizeError> {
+    async fn find(&self, digests: &[(&PepperMark, Digest)]) -> Result<Proof, AuthorizeError> {
         let digests: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
         let (key, revision) = self
             .store
@@ -139,31 +146,37 @@ impl Authorizer {
     async fn prove_by_bcrypt(
         &self,
         presented: Presented<'_>,
-        digests: &[(&PepperId, Digest)],
+        digests: &[(&PepperMark, Digest)],
         unknown: Proof,
     ) -> Result<Proof, AuthorizeError> {
-        if self.candidates(presented.prefix()).await?.is_empty() {
+        // A secret gets its digest at any moment, from another call or another replica. So the digests are
+        // looked up after each look at what has none: whatever left the second is in the first by then.
+        let candidates = self.candidates(presented.prefix()).await?;
+        if !candidates.prefix_is_known {
             return Ok(unknown);
         }
-        let (pepper_id, digest) = self.peppers.digest_current(presented.bytes());
+        if candidates.open.is_empty() {
+            return self.find(digests).await;
+        }
+        let (pepper, digest) = self.peppers.digest_current(presented.bytes());
         let turn = self.upgrades.turn(digest);
         let _ours = turn.lock().await;
-        // Whoever had the turn before may have proven this very token.
+        let candidates = self.candidates(presented.prefix()).await?;
         let proof = self.find(digests).await?;
         if proof.key.is_some() {
             return Ok(proof);
         }
-        for candidate in self.candidates(presented.prefix()).await? {
+        for candidate in candidates.open {
             if !self.bcrypt.verify(presented.to_token(), candidate.key_hash.clone()).await? {
                 continue;
             }
-            let pepper_id = pepper_id.clone();
+            let pepper = pepper.clone();
             let outcome = self
                 .store
                 .write::<_, StorageError, _>("secrets.store_proven_digest", move |connection| {
                     Box::pin(async move {
                         let (secret, hash) = (candidate.secret_id, &candidate.key_hash);
-                        secrets::store_proven_digest(connection, secret, hash, &pepper_id, &digest).await
+                        secrets::store_proven_digest(connection, secret, hash, &pepper, &digest).await
                     })
                 })
                 .await?;
@@ -175,11 +188,11 @@ impl Authorizer {
         Ok(proof)
     }
 
-    async fn candidates(&self, key_prefix: &str) -> Result<Vec<secrets::Candidate>, AuthorizeError> {
-        let pepper_ids: Vec<String> = self.peppers.ids().map(|id| id.as_str().to_owned()).collect();
+    async fn candidates(&self, key_prefix: &str) -> Result<secrets::Candidates, AuthorizeError> {
+        let peppers: Vec<String> = self.peppers.marks().map(|mark| mark.as_str().to_owned()).collect();
         let key_prefix = key_prefix.to_owned();
         let candidates = self.store.read("secrets.candidates", |connection| {
-            Box::pin(async move { secrets::candidates(connection, &key_prefix, &pepper_ids).await })
+            Box::pin(async move { secrets::candidates(connection, &key_prefix, &peppers).await })
         });
         Ok(candidates.await?)
     }

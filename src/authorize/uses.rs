@@ -1,6 +1,6 @@
 //! Counts ALLOWs in memory, and adds them to the totals of their keys once a second and on drain.
 //!
-//! A killed process loses what it has not flushed: at most its last second (semantics: totals). A store
+//! A killed process loses what it has not flushed: at most its last second. A store
 //! out of reach keeps the counts here: they are bounded by the number of keys, and by [`KEYS_MAX`].
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+//! The commands as clap sees them.
+
 use std::collections::BTreeSet;
 
 use clap::CommandFactory;

@@ -1,3 +1,5 @@
+//! Settings have the defaults, bounds and faults that are documented.
+
 use std::net::SocketAddr;
 use std::path::Path;
 

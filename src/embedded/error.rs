@@ -103,6 +103,17 @@ pub enum EmbeddedError {
         /// The last lines that this start wrote.
         tail: String,
     },
+    /// The server ended although nobody told it to.
+    #[error(
+        "the embedded PostgreSQL ended by itself ({status}): start again, which recovers what was committed; \
+         {} may say why", log_file.display()
+    )]
+    EndedByItself {
+        /// How it ended.
+        status: String,
+        /// The log.
+        log_file: PathBuf,
+    },
     /// A server didn't end, not even when killed.
     #[error("PostgreSQL (process {pid}) can't be stopped, not even by SIGKILL: end it by hand")]
     StillRunning {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -18,6 +18,9 @@ use super::watchdog::Watchdog;
 
 /// How often a condition outside this process is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// How often a running server is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
 
 /// Recovery after a crash replays up to a gigabyte of log.
 const READY_MAX: Duration = Duration::from_secs(120);
@@ -124,6 +127,18 @@ impl Server {
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until the server ends without [`Server::stop`], and says how. (PostgreSQL itself recovers from
+    /// the death of any of its processes but the first, which is this one.)
+    pub(super) async fn ended(&mut self) -> Result<ExitStatus, EmbeddedError> {
+        loop {
+            let status = self.child.try_wait().map_err(EmbeddedError::io("wait for", &self.cluster_dir))?;
+            match status {
+                Some(status) => return Ok(status),
+                None => tokio::time::sleep(WATCH_EVERY).await,
+            }
+        }
     }
 
     /// Stops the server within the bounds of [`STOP_STEPS`].

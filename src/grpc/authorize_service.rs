@@ -12,6 +12,7 @@ use super::pb::authorize_service_server::AuthorizeService;
 use super::pb::{self, batch_authorize_response};
 use super::violations::Violations;
 use crate::authorize::{Authorizer, FilterQuestion, Question};
+use crate::clock;
 
 /// At most so many requests in a batch.
 pub const BATCH_MAX: usize = 1_000;
@@ -95,6 +96,8 @@ impl AuthorizeService for AuthorizeApi {
             violations.add("requests", format!("must have 1 to {BATCH_MAX} members"));
             return Err(invalid_request(&violations));
         }
+        let wait_end = clock::monotonic_now() + wait_max;
+        let mut outage: Option<Status> = None;
         let mut items = vec![batch_authorize_response::Item::default(); requests.len()];
         let mut waiting = requests.into_iter().enumerate();
         let mut running = JoinSet::new();
@@ -103,10 +106,26 @@ impl AuthorizeService for AuthorizeApi {
                 && let Some((position, request)) = waiting.next()
             {
                 let api = self.clone();
-                running.spawn(async move { (position, api.decide(&request, wait_max).await) });
+                let known = outage.clone();
+                running.spawn(async move {
+                    // The batch waits once for a store out of reach, and once for its revisions.
+                    let decided = match known {
+                        Some(status) => Err(status),
+                        None => {
+                            let wait_max = wait_end.saturating_duration_since(clock::monotonic_now());
+                            api.decide(&request, wait_max).await
+                        }
+                    };
+                    (position, decided)
+                });
             }
             let Some(done) = running.join_next().await else { break };
             let (position, decided) = done.map_err(|error| error::defect(&error))?;
+            if let Err(status) = &decided
+                && error::is_outage(status)
+            {
+                outage.get_or_insert_with(|| status.clone());
+            }
             let result = match decided {
                 Ok(response) => batch_authorize_response::item::Result::Response(response),
                 Err(status) => batch_authorize_response::item::Result::Error(rpc_status(status)),

@@ -195,6 +195,13 @@ pub fn store(error: &StorageError) -> Status {
     }
 }
 
+/// Whether an error of ours says that the store is out of reach.
+#[must_use]
+pub fn is_outage(status: &Status) -> bool {
+    let (code, reason) = ErrorReason::StoreUnavailable.parts();
+    status.code() == code && status.get_details_error_info().is_some_and(|info| info.reason == reason)
+}
+
 /// What a caller is told where no decision was made.
 #[must_use]
 pub fn authorize(error: AuthorizeError) -> Status {

@@ -64,7 +64,6 @@ fn actor<T>(request: &Request<T>) -> Actor {
 }
 
 /// A change of a key's sets, read.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 fn read_grant_change(
     key_id: i64,
     grants: Option<pb::Grants>,
@@ -78,7 +77,6 @@ fn read_grant_change(
     Ok((key_id, grants, etag))
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 fn read_list(request: pb::ListKeysRequest) -> Result<(ListKeys, ListName), Status> {
     let pb::ListKeysRequest { filter, order_by, page_size, page_token } = request;
     let descending = match order_by.trim() {

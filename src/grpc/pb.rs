@@ -1,6 +1,6 @@
 //! The code generated from `proto/keystile/v1`, and its descriptors.
 //!
-//! Messages that hold a secret get their `Debug` from [`super::redact`], never a derived one.
+//! Messages that hold a secret get their `Debug` from `redact.rs`, never a derived one.
 
 #![expect(
     clippy::all,

@@ -75,7 +75,6 @@ impl Violations {
     ///
     /// # Errors
     /// INVALID_ARGUMENT with every fault. A missing value without a fault is a defect.
-    #[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Status> {
         match value {
             Some(value) if self.found.is_empty() => Ok(value),

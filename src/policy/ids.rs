@@ -59,6 +59,11 @@ bounded_i64!(
     0
 );
 
+impl Revision {
+    /// Before the first change.
+    pub const ZERO: Self = Self(0);
+}
+
 impl UserId {
     /// The operator of the service: cannot be disabled, and only its keys may hold reserved scopes.
     pub const OPERATOR: Self = Self(0);

@@ -1,4 +1,4 @@
-//! Calendar periods of budgets: computed from now, never stepped (semantics: money).
+//! Calendar periods of budgets: computed from now, never stepped.
 
 use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, NaiveTime, Utc};
 

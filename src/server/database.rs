@@ -27,6 +27,14 @@ impl OpenDatabase {
         self.cluster.is_some()
     }
 
+    /// Waits until the database server of this process ends by itself; for ever where there is none.
+    pub(super) async fn ended(&mut self) -> ServerError {
+        match &mut self.cluster {
+            Some(cluster) => cluster.ended().await.into(),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Lets go of the database; stops the server where this process runs it.
     ///
     /// # Errors

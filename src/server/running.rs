@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use super::database::{OpenDatabase, open_to_serve};
 use super::parts::Parts;
@@ -80,6 +80,8 @@ impl Running {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // The details of errors, so that clients by reflection can read them.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let reflection_error =
             |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
@@ -93,7 +95,8 @@ impl Running {
             .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
             .add_service(AuditServiceServer::new(AuditApi));
-        let incoming = TcpListenerStream::new(listener);
+        // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let drained = until(stopped.clone());
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, drained));
         let background = vec![
@@ -116,16 +119,21 @@ impl Running {
         &self.authorizer
     }
 
-    /// Waits until serving ends by itself, which it should not.
+    /// Waits until serving, or the embedded database under it, ends by itself, which it should not. Whoever
+    /// started the process starts it again: that recovers everything.
     pub async fn ended(&mut self) -> ServerError {
-        match (&mut self.serving).await {
+        let served = tokio::select! {
+            served = &mut self.serving => served,
+            error = self.database.ended() => return error,
+        };
+        match served {
             Ok(Ok(())) => ServerError::Serving("the listener closed".to_owned()),
             Ok(Err(error)) => ServerError::Serving(error.to_string()),
             Err(error) => ServerError::Serving(error.to_string()),
         }
     }
 
-    /// Stops: no new calls, the calls under way get [`DRAIN_MAX`], then counts are flushed and the
+    /// Stops: no new calls, the calls under way get 10 seconds, then counts are flushed and the
     /// database is let go of.
     ///
     /// # Errors

@@ -28,12 +28,13 @@ pub type Connection = Object<AsyncPgConnection>;
 
 /// How long a reading call may take in all, connection included, before it is UNAVAILABLE. Bounds what a
 /// caller waits for a database that hangs (a failover, a stopped machine).
-pub const READ_TIMEOUT: Duration = Duration::from_millis(1_800);
+pub const READ_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The same for a write. What has begun may still commit.
+/// The same for a write that has begun, which may still commit. One that cannot begin is given up on after
+/// [`READ_TIMEOUT`].
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 
 /// Every transaction sets these for itself, so that they hold whatever the server's or the role's
 /// defaults are, and behind a pooler that hands connections around.
@@ -88,6 +89,14 @@ impl Store {
         Ok(self.pool.get().await?)
     }
 
+    /// A connection with a transaction that has the local settings every one of ours has.
+    async fn begin(&self) -> Result<Connection, StorageError> {
+        let mut connection = self.connection().await?;
+        Transactions::begin_transaction(&mut *connection).await?;
+        connection.batch_execute(LOCAL_SETTINGS).await?;
+        Ok(connection)
+    }
+
     /// Runs a reading call, at most [`READ_TIMEOUT`].
     ///
     /// # Errors
@@ -96,14 +105,20 @@ impl Store {
     where
         F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, StorageError> + Send,
     {
+        let mut used = None;
         let work = async {
-            let mut connection = self.connection().await?;
-            f(&mut connection).await
+            let connection = used.insert(self.connection().await?);
+            f(connection).await
         };
-        match timeout(READ_TIMEOUT, work.instrument(tracing::debug_span!("read", read.name = name))).await {
-            Ok(result) => result,
-            Err(_) => Err(StorageError::Unavailable(format!("{name} took too long"))),
-        }
+        let work = work.instrument(tracing::debug_span!("read", read.name = name));
+        let answered = timeout(READ_TIMEOUT, work).await;
+        answered.unwrap_or_else(|_| {
+            // It may lead to a machine that is gone, and would fail the next call too; only the kernel's
+            // timeouts, minutes later, would say so. (One that hangs in a transaction is not used again
+            // anyway.)
+            drop(used.map(Connection::take));
+            Err(StorageError::Unavailable(format!("{name} took too long")))
+        })
     }
 
     /// Runs `f` in one transaction, in a task of its own: a caller that goes away (its deadline came)
@@ -120,8 +135,12 @@ impl Store {
     {
         let store = self.clone();
         let work = async move {
-            let mut connection = store.connection().await?;
-            transaction(&mut connection, f).await
+            // Nothing is written yet: a database that hangs may be given up on soon.
+            let mut connection = match timeout(READ_TIMEOUT, store.begin()).await {
+                Ok(begun) => begun?,
+                Err(_) => return Err(StorageError::Unavailable("BEGIN took too long".to_owned()).into()),
+            };
+            complete(&mut connection, f).await
         };
         let bounded = async move {
             match timeout(WRITE_TIMEOUT, work).await {
@@ -137,19 +156,14 @@ impl Store {
     }
 }
 
-/// Runs `f` in a transaction with the local settings that every one of ours has.
-async fn transaction<R, E, F>(connection: &mut AsyncPgConnection, f: F) -> Result<R, E>
+/// Runs `f` in the transaction that has begun, and commits it or rolls it back.
+async fn complete<R, E, F>(connection: &mut AsyncPgConnection, f: F) -> Result<R, E>
 where
     F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, E> + Send,
     R: Send,
     E: From<StorageError> + Send,
 {
-    Transactions::begin_transaction(connection).await.map_err(StorageError::from)?;
-    let result = match connection.batch_execute(LOCAL_SETTINGS).await {
-        Ok(()) => f(connection).await,
-        Err(error) => Err(StorageError::from(error).into()),
-    };
-    match result {
+    match f(connection).await {
         Ok(value) => {
             Transactions::commit_transaction(connection).await.map_err(StorageError::from)?;
             Ok(value)

@@ -10,9 +10,9 @@ use super::key_rows::KeyRow;
 use super::owners::OwnerRow;
 use super::schema::{api_keys, budgets, key_digests, key_secrets, owners, revision_counter};
 use crate::policy::{BudgetId, Key, KeyId, RateLimits, Revision};
-use crate::token::{Digest, KeyHash, PepperId};
+use crate::token::{Digest, KeyHash, PepperMark};
 
-/// At most this many secrets of one prefix are tried with bcrypt (semantics: key_prefix).
+/// At most this many secrets of one prefix are tried with bcrypt.
 pub const CANDIDATES_MAX: i64 = 8;
 
 /// Identity of a secret; a rotation makes a new one.
@@ -119,13 +119,13 @@ pub async fn imported_prefixes(
 pub async fn insert_digest(
     connection: &mut AsyncPgConnection,
     secret: SecretId,
-    pepper_id: &PepperId,
+    pepper: &PepperMark,
     digest: &Digest,
 ) -> Result<(), StorageError> {
     diesel::insert_into(key_digests::table)
         .values((
             key_digests::digest.eq(digest.as_bytes().as_slice()),
-            key_digests::pepper_id.eq(pepper_id.as_str()),
+            key_digests::pepper_id.eq(pepper.as_str()),
             key_digests::secret_id.eq(secret.0),
         ))
         .execute(connection)
@@ -152,7 +152,7 @@ pub async fn store_proven_digest(
     connection: &mut AsyncPgConnection,
     secret: SecretId,
     proven: &KeyHash,
-    pepper_id: &PepperId,
+    pepper: &PepperMark,
     digest: &Digest,
 ) -> Result<DigestOutcome, StorageError> {
     let still: Option<i64> = key_secrets::table
@@ -169,7 +169,7 @@ pub async fn store_proven_digest(
     diesel::insert_into(key_digests::table)
         .values((
             key_digests::digest.eq(digest.as_bytes().as_slice()),
-            key_digests::pepper_id.eq(pepper_id.as_str()),
+            key_digests::pepper_id.eq(pepper.as_str()),
             key_digests::secret_id.eq(secret.0),
         ))
         .on_conflict_do_nothing()
@@ -187,19 +187,27 @@ pub struct Candidate {
     pub key_hash: KeyHash,
 }
 
-/// The secrets with this prefix that have no digest under any of `pepper_ids` (where one has, a mismatch
-/// is final), lowest key id first, at most [`CANDIDATES_MAX`].
+/// The secrets that may be a presented token's.
+#[derive(Debug)]
+pub struct Candidates {
+    /// Whether there is any secret with the prefix at all.
+    pub prefix_is_known: bool,
+    /// Those without a digest under any of the peppers; where one has, a mismatch is final.
+    pub open: Vec<Candidate>,
+}
+
+/// The secrets with this prefix, lowest key id first, at most [`CANDIDATES_MAX`].
 ///
 /// # Errors
 /// [`StorageError`].
 pub async fn candidates(
     connection: &mut AsyncPgConnection,
     key_prefix: &str,
-    pepper_ids: &[String],
-) -> Result<Vec<Candidate>, StorageError> {
+    peppers: &[String],
+) -> Result<Candidates, StorageError> {
     let with_digest = key_digests::table
         .filter(key_digests::secret_id.eq(key_secrets::secret_id))
-        .filter(key_digests::pepper_id.eq_any(pepper_ids));
+        .filter(key_digests::pepper_id.eq_any(peppers));
     let first: Vec<(i64, String, bool)> = key_secrets::table
         .filter(key_secrets::key_prefix.eq(key_prefix))
         .order((key_secrets::key_id, key_secrets::secret_id))
@@ -207,12 +215,12 @@ pub async fn candidates(
         .select((key_secrets::secret_id, key_secrets::key_hash, diesel::dsl::exists(with_digest)))
         .load(connection)
         .await?;
-    let open = first.into_iter().filter(|(_, _, has_digest)| !has_digest);
-    open.map(|(id, hash, _)| {
+    let prefix_is_known = !first.is_empty();
+    let open = first.into_iter().filter(|(_, _, has_digest)| !has_digest).map(|(id, hash, _)| {
         let key_hash = parse_hash(id, &hash)?;
         Ok(Candidate { secret_id: SecretId(id), key_hash })
-    })
-    .collect()
+    });
+    Ok(Candidates { prefix_is_known, open: open.collect::<Result<_, StorageError>>()? })
 }
 
 /// Until when the token before the last rotation works, if it still does.

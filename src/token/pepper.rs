@@ -1,7 +1,9 @@
 //! Peppers: the secrets under which tokens have digests.
 //!
 //! One is current, and new digests are made under it; the others are accepted still (or already: a new one is
-//! accepted everywhere before it becomes current). Each has an id, stored with every digest.
+//! accepted everywhere before it becomes current). Each has an id. With every digest, a [`PepperMark`] is stored:
+//! the id and a fingerprint of the secret, so that a pepper that was lost and made anew under its old id is not
+//! taken for the old one (which would refuse every token that has a digest).
 //!
 //! What does not belong here: where peppers come from (a file: `pepper_file.rs`; the database: storage).
 
@@ -42,7 +44,7 @@ impl PepperId {
         }
     }
 
-    /// The id as it is stored.
+    /// The id as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -55,9 +57,31 @@ impl fmt::Display for PepperId {
     }
 }
 
+/// Says in the store under which pepper a digest was made. Not a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PepperMark(String);
+
+impl PepperMark {
+    /// The mark as it is stored: `<id>~<fingerprint>`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// No token is as short as the text whose digest begins with the fingerprint.
+    fn of(id: &PepperId, keyed: &Hmac<Sha256>) -> Self {
+        let mut mac = keyed.clone();
+        mac.update(b"fingerprint");
+        let fingerprint = mac.finalize().into_bytes();
+        let hex: String = fingerprint.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{id}~{hex}"))
+    }
+}
+
 /// One pepper: an id and a secret of at least 32 bytes.
 pub struct Pepper {
     id: PepperId,
+    mark: PepperMark,
     secret: SecretSlice<u8>,
     /// HMAC after its key has been mixed in: a digest starts from a copy, which saves two of five blocks.
     keyed: Hmac<Sha256>,
@@ -91,7 +115,7 @@ impl Pepper {
     #[expect(clippy::expect_used, reason = "RFC 2104 hashes long keys and pads short ones: none is refused")]
     fn keyed(id: PepperId, secret: &[u8]) -> Self {
         let keyed = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
-        Self { id, secret: secret.to_vec().into(), keyed }
+        Self { mark: PepperMark::of(&id, &keyed), id, secret: secret.to_vec().into(), keyed }
     }
 
     /// Its name.
@@ -155,21 +179,21 @@ impl Peppers {
         &self.current
     }
 
-    /// All ids, the current one first.
-    pub fn ids(&self) -> impl Iterator<Item = &PepperId> {
-        self.iter().map(Pepper::id)
+    /// The marks of all, the current one's first.
+    pub fn marks(&self) -> impl Iterator<Item = &PepperMark> {
+        self.iter().map(|pepper| &pepper.mark)
     }
 
     /// The token's digest under the current pepper: the hot path, which allocates nothing.
     #[must_use]
-    pub fn digest_current(&self, token: &[u8]) -> (&PepperId, Digest) {
-        (&self.current.id, self.current.digest(token))
+    pub fn digest_current(&self, token: &[u8]) -> (&PepperMark, Digest) {
+        (&self.current.mark, self.current.digest(token))
     }
 
     /// The token's digests under all peppers, the current one first.
     #[must_use]
-    pub fn digests(&self, token: &[u8]) -> Vec<(&PepperId, Digest)> {
-        self.iter().map(|pepper| (&pepper.id, pepper.digest(token))).collect()
+    pub fn digests(&self, token: &[u8]) -> Vec<(&PepperMark, Digest)> {
+        self.iter().map(|pepper| (&pepper.mark, pepper.digest(token))).collect()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Pepper> {
@@ -231,17 +255,30 @@ mod tests {
         assert_eq!(hex(pepper.digest(TOKEN)), DIGEST);
     }
 
+    fn ids<'p>(marks: impl Iterator<Item = &'p PepperMark>) -> Vec<&'p str> {
+        marks.map(|mark| mark.as_str().split_once('~').unwrap().0).collect()
+    }
+
+    #[test]
+    fn a_mark_tells_peppers_of_one_id_apart() {
+        // Python: hmac.new(bytes(range(32)), b"fingerprint", hashlib.sha256).hexdigest()[:8].
+        assert_eq!(pepper("a", 0).mark.as_str(), "a~5ab8c392");
+        assert_eq!(pepper("a", 0).mark, pepper("a", 0).mark);
+        assert_ne!(pepper("a", 0).mark, pepper("a", 1).mark);
+        assert_ne!(pepper("a", 0).mark, pepper("b", 0).mark);
+    }
+
     #[test]
     fn the_current_one_comes_first() {
         let peppers = Peppers::new(pepper("new", 0), vec![pepper("old", 1), pepper("older", 2)]).unwrap();
-        assert_eq!(peppers.ids().map(PepperId::as_str).collect::<Vec<_>>(), ["new", "old", "older"]);
+        assert_eq!(ids(peppers.marks()), ["new", "old", "older"]);
         assert_eq!(peppers.current().id().as_str(), "new");
 
-        let (id, digest) = peppers.digest_current(TOKEN);
-        assert_eq!((id.as_str(), hex(digest).as_str()), ("new", DIGEST));
+        let (mark, digest) = peppers.digest_current(TOKEN);
+        assert_eq!((mark, hex(digest).as_str()), (&peppers.current().mark, DIGEST));
 
         let digests = peppers.digests(TOKEN);
-        assert_eq!(digests.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["new", "old", "older"]);
+        assert_eq!(ids(digests.iter().map(|(mark, _)| *mark)), ["new", "old", "older"]);
         assert_eq!(digests[0].1, digest);
         assert_eq!(digests[1].1, pepper("x", 1).digest(TOKEN));
         assert_eq!(digests[2].1, pepper("x", 2).digest(TOKEN));

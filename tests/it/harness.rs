@@ -4,7 +4,24 @@
 mod app;
 mod cluster;
 mod process;
+mod proxy;
 
-pub use app::{App, AppBuilder, Bearer, Client, denial, status_reason, violated_fields};
-pub use cluster::{TestDatabase, sql};
+use std::time::Duration;
+
+pub use app::{App, Client, connect, denial, new_token, status_reason, violated_fields};
+pub use cluster::TestDatabase;
 pub use process::Process;
+pub use proxy::Proxy;
+
+/// How long a condition is waited for: only a test that would fail waits so long.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Waits until a condition holds that something else brings about.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let held = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, held).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -11,7 +11,18 @@
     reason = "tests fail by panicking"
 )]
 
+mod administrator;
+mod change_log;
+mod concurrency;
+mod creating;
+mod deciding;
 mod embedded;
 mod first_session;
 mod harness;
 mod import;
+mod listing;
+mod older_system;
+mod outage;
+mod proving;
+mod readme;
+mod schema;

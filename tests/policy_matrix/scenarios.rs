@@ -150,37 +150,48 @@ fn grants() -> [Section; 2] {
 
 /// One value in many spellings, against the rule that it should or should not match.
 fn spellings() -> Vec<Section> {
-    let each = |title: &str, key: &str, word: &str, values: &[&str]| {
-        section(title, values.iter().map(|value| row(key, &format!("{word} {value}"))))
-    };
-    let ambiguous = [
-        "\"\"",
-        "v1",
-        "*",
-        "/..",
-        "/a/./b",
-        "/a/%2e%2E",
-        "/a%2Fb",
-        "/a%2fb",
-        "/a%25b",
-        "/a\\b",
-        "/a%5C",
-        "/a\\x00",
-        "/a%00",
-        "/a\\x7f",
-        "/a%0a",
-        "/a%C2%85",
-        "/a%",
-        "/a%4",
-        "/a%zz",
-        "/a\\xff",
-        "/a%FF",
-        "/a%C3",
-        "/%C0%AF",
-        "/{a*8192}",
-        "/{a*1048576}",
-    ];
-    let names = ["\"\"", "{m*256}", "{m*257}", "m\\x00", "m\\x0a", "m\\xc2\\x85", "m\\xff", "{m*1048576}"];
+    [spelled_paths(), spelled_addresses(), spelled_names()].into_iter().flatten().collect()
+}
+
+/// A section with a row for each value.
+fn each(title: &str, key: &str, word: &str, values: &[&str]) -> Section {
+    section(title, values.iter().map(|value| row(key, &format!("{word} {value}"))))
+}
+
+/// Paths that some server might read in two ways.
+const AMBIGUOUS_PATHS: [&str; 25] = [
+    "\"\"",
+    "v1",
+    "*",
+    "/..",
+    "/a/./b",
+    "/a/%2e%2E",
+    "/a%2Fb",
+    "/a%2fb",
+    "/a%25b",
+    "/a\\b",
+    "/a%5C",
+    "/a\\x00",
+    "/a%00",
+    "/a\\x7f",
+    "/a%0a",
+    "/a%C2%85",
+    "/a%",
+    "/a%4",
+    "/a%zz",
+    "/a\\xff",
+    "/a%FF",
+    "/a%C3",
+    "/%C0%AF",
+    "/{a*8192}",
+    "/{a*1048576}",
+];
+
+/// Names as long as they may be, longer, and broken.
+const NAMES: [&str; 8] =
+    ["\"\"", "{m*256}", "{m*257}", "m\\x00", "m\\x0a", "m\\xc2\\x85", "m\\xff", "{m*1048576}"];
+
+fn spelled_paths() -> Vec<Section> {
     vec![
         each(
             "6: spellings of a path against an exact pattern",
@@ -226,8 +237,13 @@ fn spellings() -> Vec<Section> {
             "endpoint /a; method",
             &["GET", "get", "POST", "G{E*40}T", "\"\"", "GET,POST", "M-SEARCH"],
         ),
-        each("6: ambiguous for every key", "-", "endpoint", &ambiguous),
+        each("6: ambiguous for every key", "-", "endpoint", &AMBIGUOUS_PATHS),
         each("6: well-formed, as long as it may be", "-", "endpoint", &["/{a*8191}", "/{a*8191}?{b*9999}"]),
+    ]
+}
+
+fn spelled_addresses() -> Vec<Section> {
+    vec![
         each(
             "5: spellings of an address",
             "ips ONLY [10.0.0.0/8] [2001:db8::/32]",
@@ -263,6 +279,11 @@ fn spellings() -> Vec<Section> {
             "ip",
             &["\"\"", "10.0.0.1:80", "::1%lo", "localhost", "{1*1048576}"],
         ),
+    ]
+}
+
+fn spelled_names() -> Vec<Section> {
+    vec![
         each(
             "9: spellings of a model",
             "models ONLY [gpt-4o*] [o3]",
@@ -280,8 +301,8 @@ fn spellings() -> Vec<Section> {
                 "gpt-4o\\xff",
             ],
         ),
-        each("9: what is a model at all", "-", "model", &names),
-        each("10: what is a chatbot at all", "-", "chatbot", &names),
+        each("9: what is a model at all", "-", "model", &NAMES),
+        each("10: what is a chatbot at all", "-", "chatbot", &NAMES),
     ]
 }
 

@@ -1,3 +1,5 @@
+//! Templates fill what is left out, and give way to what is given.
+
 use super::*;
 
 fn draft() -> KeyDraft {
@@ -24,7 +26,7 @@ fn words<T>(set: &BTreeSet<T>, text: impl Fn(&T) -> &str) -> Vec<String> {
 }
 
 #[test]
-fn the_default_template_is_the_table_of_the_design() {
+fn the_default_template_grants_the_standard_permissions() {
     let key = Template::default_key().unwrap().apply(draft());
     assert_eq!(words(&key.permissions, Permission::as_str), ["chat", "embeddings", "read", "write"]);
     assert_eq!(words(&key.scopes, Scope::as_str), ["chat.completions", "embeddings.create", "models.list"]);

@@ -1,3 +1,5 @@
+//! The judged token is read whole, and the answer is shown as it is.
+
 use clap::Parser;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every fault of flags and environment is told at once.
+
 use super::*;
 
 fn stop(args: &[&str]) -> Stop {

@@ -49,7 +49,6 @@ struct Common<'a> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Result<Asked, Status> {
     // What the end user controls is not looked at here: it leads to a decision.
     let pb::AuthorizeRequest {
@@ -91,7 +90,6 @@ pub fn check_authorize(request: &pb::AuthorizeRequest, wait_max: Duration) -> Re
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn check_filter(request: &pb::FilterModelsRequest, wait_max: Duration) -> Result<Asked, Status> {
     let pb::FilterModelsRequest {
         token: _,
@@ -122,19 +120,8 @@ pub fn check_filter(request: &pb::FilterModelsRequest, wait_max: Duration) -> Re
 }
 
 fn check_common(violations: &mut Violations, common: &Common<'_>, wait_max: Duration) -> Option<Asked> {
-    for (field, names, is_valid) in [
-        ("scopes", common.scopes, is_literal_scope as fn(&str) -> bool),
-        ("permissions", common.permissions, |name| Permission::parse(name).is_ok()),
-    ] {
-        if names.len() > ASKED_MAX {
-            violations.add(field, format!("must have at most {ASKED_MAX} members"));
-            continue;
-        }
-        for (position, name) in names.iter().enumerate().filter(|(_, name)| !is_valid(name)) {
-            let description = format!("{:?} is no literal name", name.chars().take(40).collect::<String>());
-            violations.add(format!("{field}[{position}]"), description);
-        }
-    }
+    check_names(violations, "scopes", common.scopes, is_literal_scope);
+    check_names(violations, "permissions", common.permissions, |name| Permission::parse(name).is_ok());
     let mut not_applicable = DimensionSet::EMPTY;
     for (position, dimension) in common.not_applicable.iter().enumerate() {
         match pb::authorize_request::Dimension::try_from(*dimension) {
@@ -159,6 +146,17 @@ fn check_common(violations: &mut Violations, common: &Common<'_>, wait_max: Dura
     let revision = Revision::new(common.min_revision);
     let min_revision = violations.require("min_revision", revision, "must be at least 0")?;
     Some(Asked { not_applicable, freshness: Freshness { min_revision, wait_max } })
+}
+
+fn check_names(violations: &mut Violations, field: &str, names: &[String], is_valid: fn(&str) -> bool) {
+    if names.len() > ASKED_MAX {
+        violations.add(field, format!("must have at most {ASKED_MAX} members"));
+        return;
+    }
+    for (position, name) in names.iter().enumerate().filter(|(_, name)| !is_valid(name)) {
+        let description = format!("{:?} is no literal name", name.chars().take(40).collect::<String>());
+        violations.add(format!("{field}[{position}]"), description);
+    }
 }
 
 /// The decisive part of a checked request.

@@ -42,7 +42,6 @@ pub fn read_etag(violations: &mut Violations, etag: String) -> Option<Etag> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT with every fault; UNIMPLEMENTED for `request_id`.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn read_create(request: pb::CreateKeyRequest, now: DateTime<Utc>) -> Result<CreateKey, Status> {
     let pb::CreateKeyRequest { key, template, budgets, request_id, validate_only } = request;
     if !request_id.is_empty() {
@@ -121,22 +120,14 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
     } = key;
     let user = read_user_id(violations, "key.user_id", user_id);
     let display_name = violations.take("key.display_name", DisplayName::parse(display_name));
-    let description = if description.is_empty() {
-        None
-    } else {
-        violations.take("key.description", Description::parse(description))
-    };
+    let description = read_description(violations, description);
     let tags: BTreeSet<Tag> = read_set(violations, "key.tags", &tags, TAGS_MAX, |text| Tag::parse(text));
     let metadata = violations.take("key.metadata", Metadata::parse(metadata));
     let permissions =
         read_set(violations, "key.permissions", &permissions, GRANTS_MAX, |text| Permission::parse(text));
     let given_scopes = read_set(violations, "key.scopes", &scopes, GRANTS_MAX, Scope::parse);
     if user.is_some_and(|user| user != UserId::OPERATOR) {
-        for (position, scope) in scopes.iter().enumerate() {
-            if Scope::parse(scope).is_ok_and(|scope| scope.is_reserved()) {
-                violations.add(format!("key.scopes[{position}]"), "is reserved for keys of user 0");
-            }
-        }
+        refuse_reserved(violations, &scopes);
     }
     let models = read_rule(violations, "key.models", models, NamePattern::parse);
     let endpoints = read_rule(violations, "key.endpoints", endpoints, EndpointPattern::parse);
@@ -144,10 +135,7 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
     let chatbots = read_rule(violations, "key.chatbots", chatbots, NamePattern::parse);
     let rate_limits = read_rate_limits(violations, "key.rate_limits", rate_limits);
     let observe = read_checks(violations, "key.observe", &observe);
-    let expire_time = read_timestamp(violations, "key.expire_time", expire_time);
-    if expire_time.is_some_and(|expire| expire <= now) {
-        violations.add("key.expire_time", "must be in the future");
-    }
+    let expire_time = read_expire_time(violations, expire_time, now);
     Some(KeyDraft {
         user_id: user?,
         display_name: display_name?,
@@ -166,11 +154,37 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
     })
 }
 
+fn read_description(violations: &mut Violations, description: String) -> Option<Description> {
+    if description.is_empty() {
+        return None;
+    }
+    violations.take("key.description", Description::parse(description))
+}
+
+fn read_expire_time(
+    violations: &mut Violations,
+    expire_time: Option<prost_types::Timestamp>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let expire_time = read_timestamp(violations, "key.expire_time", expire_time);
+    if expire_time.is_some_and(|expire| expire <= now) {
+        violations.add("key.expire_time", "must be in the future");
+    }
+    expire_time
+}
+
+fn refuse_reserved(violations: &mut Violations, scopes: &[String]) {
+    for (position, scope) in scopes.iter().enumerate() {
+        if Scope::parse(scope).is_ok_and(|scope| scope.is_reserved()) {
+            violations.add(format!("key.scopes[{position}]"), "is reserved for keys of user 0");
+        }
+    }
+}
+
 /// The filter of a list.
 ///
 /// # Errors
 /// UNIMPLEMENTED for fields that this version does not serve. Other faults go to `violations`.
-#[expect(clippy::result_large_err, reason = "tonic's handlers return a Status")]
 pub fn read_filter(
     violations: &mut Violations,
     filter: pb::list_keys_request::Filter,

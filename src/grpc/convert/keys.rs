@@ -6,7 +6,7 @@ use super::rules::{checks, rule};
 use super::time::timestamp;
 use crate::admin::{Changed, Etag, KeyView, OwnerView};
 use crate::grpc::pb;
-use crate::policy::{Key, KeyState, KeyTotals};
+use crate::policy::{Key, KeyState, KeyTotals, Revision};
 
 /// States, as the contract and the domain name them.
 pub const STATES: [(pb::key::State, KeyState); 5] = [
@@ -102,6 +102,7 @@ pub fn key_mutation(changed: &Changed<KeyView>) -> pb::KeyMutationResponse {
 #[must_use]
 pub fn owner_mutation(changed: &Changed<OwnerView>) -> pb::OwnerMutationResponse {
     let OwnerView { owner, key_count } = &changed.resource;
+    let was_changed = owner.revision != Revision::ZERO;
     pb::OwnerMutationResponse {
         owner: Some(pb::Owner {
             user_id: owner.user_id.get(),
@@ -110,8 +111,8 @@ pub fn owner_mutation(changed: &Changed<OwnerView>) -> pb::OwnerMutationResponse
             rate_limits: Some(rate_limits(owner.rate_limits)),
             key_count: *key_count,
             etag: Etag::of(owner.revision).as_str().to_owned(),
-            create_time: Some(timestamp(owner.create_time)),
-            update_time: Some(timestamp(owner.update_time)),
+            create_time: was_changed.then(|| timestamp(owner.create_time)),
+            update_time: was_changed.then(|| timestamp(owner.update_time)),
         }),
         revision: changed.revision.get(),
         propagation: Some(propagation()),

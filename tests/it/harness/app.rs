@@ -32,6 +32,7 @@ pub struct AppBuilder {
     database: Option<TestDatabase>,
     url: Option<String>,
     clock: Clock,
+    admin_token: Option<String>,
     flags: Vec<String>,
 }
 
@@ -54,6 +55,12 @@ impl AppBuilder {
         self
     }
 
+    /// Whose first administrator, made by an earlier service on the same database, has this token.
+    pub fn admin_token(mut self, token: &str) -> Self {
+        self.admin_token = Some(token.to_owned());
+        self
+    }
+
     /// With further flags of `keystile serve`.
     pub fn flags<const N: usize>(mut self, flags: [&str; N]) -> Self {
         self.flags.extend(flags.map(str::to_owned));
@@ -68,7 +75,7 @@ impl AppBuilder {
         };
         let dir = tempfile::tempdir().unwrap();
         let token_file = dir.path().join("bootstrap.token");
-        let admin_token = Token::generate(&Brand::default(), &mut os_rng()).expose().to_owned();
+        let admin_token = self.admin_token.unwrap_or_else(new_token);
         std::fs::write(&token_file, &admin_token).unwrap();
         let url = self.url.unwrap_or_else(|| database.url());
         let fixed = [
@@ -115,7 +122,7 @@ impl App {
     }
 
     pub fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address())).unwrap().connect_lazy()
+        channel(&self.address().to_string())
     }
 
     /// A transport that sends `token`, for any generated client.
@@ -179,6 +186,20 @@ impl App {
     pub async fn stop(self) {
         self.running.stop().await.unwrap();
     }
+}
+
+fn channel(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// A transport to the service at `127.0.0.1:port` that sends `token`, for any generated client.
+pub fn connect(address: &str, token: &str) -> Client {
+    InterceptedService::new(channel(address), Bearer::new(Some(token)))
+}
+
+/// A token that is nobody's yet.
+pub fn new_token() -> String {
+    Token::generate(&Brand::default(), &mut os_rng()).expose().to_owned()
 }
 
 /// The name of the reason of a denial; `None` for ALLOW. Fails on an answer that contradicts itself.

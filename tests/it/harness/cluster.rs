@@ -4,14 +4,18 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, thread};
 
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use keystile::embedded::{Cluster, Options};
+use keystile::embedded::{Cluster, Options, ROLE};
 use keystile::storage::{Store, migrations};
 use secrecy::SecretString;
+use serde_json::Value;
+
+use super::eventually;
 
 const TEMPLATE: &str = "test_template";
 
@@ -87,6 +91,23 @@ impl TestDatabase {
         CLUSTER.url(&self.name)
     }
 
+    /// Its URL by a TCP address that leads to it.
+    pub fn url_at(&self, address: SocketAddr) -> String {
+        format!("postgres://{ROLE}@{address}/{}", self.name)
+    }
+
+    /// The socket that leads to it.
+    pub async fn socket(&self) -> String {
+        let dir = self.lines("SELECT current_setting('unix_socket_directories') AS line").await;
+        let port = self.number("current_setting('port')").await;
+        format!("{}/.s.PGSQL.{port}", dir[0])
+    }
+
+    /// A session of the test's own.
+    pub async fn session(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url()).await.unwrap()
+    }
+
     /// Runs statements on it.
     pub async fn sql(&self, statements: &str) {
         sql(&self.url(), statements).await;
@@ -99,21 +120,53 @@ impl TestDatabase {
             #[diesel(sql_type = diesel::sql_types::BigInt)]
             n: i64,
         }
-        let mut session = AsyncPgConnection::establish(&self.url()).await.unwrap();
         let query = diesel::sql_query(format!("SELECT ({query})::bigint AS n"));
-        query.get_result::<Row>(&mut session).await.unwrap().n
+        query.get_result::<Row>(&mut self.session().await).await.unwrap().n
     }
 
-    /// Every row of a table as JSON, in order.
-    pub async fn dump(&self, table: &str) -> Vec<String> {
+    /// Waits until a number from it is at least 1.
+    pub async fn until(&self, query: &str) {
+        eventually(query, async || self.number(query).await >= 1).await;
+    }
+
+    /// Waits until a session waits for a lock that another one holds.
+    pub async fn until_blocked(&self) {
+        let blocked = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.until(blocked).await;
+    }
+
+    /// The column `line` of a query.
+    pub async fn lines(&self, query: &str) -> Vec<String> {
         #[derive(diesel::QueryableByName)]
         struct Row {
             #[diesel(sql_type = diesel::sql_types::Text)]
             line: String,
         }
-        let mut session = AsyncPgConnection::establish(&self.url()).await.unwrap();
-        let query = diesel::sql_query(format!("SELECT to_jsonb(t)::text AS line FROM {table} t ORDER BY 1"));
-        query.load::<Row>(&mut session).await.unwrap().into_iter().map(|row| row.line).collect()
+        let query = diesel::sql_query(query);
+        query.load::<Row>(&mut self.session().await).await.unwrap().into_iter().map(|row| row.line).collect()
+    }
+
+    /// The rows of a query as JSON.
+    pub async fn json(&self, query: &str) -> Vec<Value> {
+        let lines = self.lines(&format!("SELECT to_jsonb(t)::text AS line FROM ({query}) t")).await;
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Every row of a table as JSON, in order.
+    pub async fn dump(&self, table: &str) -> Vec<String> {
+        self.lines(&format!("SELECT to_jsonb(t)::text AS line FROM {table} t ORDER BY 1")).await
+    }
+
+    /// Every row of every table.
+    pub async fn dump_all(&self) -> Vec<String> {
+        let tables = "SELECT table_name::text AS line FROM information_schema.tables \
+                      WHERE table_schema = 'public' ORDER BY 1";
+        let mut all = Vec::new();
+        for table in self.lines(tables).await {
+            all.extend(self.dump(&table).await.into_iter().map(|row| format!("{table}: {row}")));
+        }
+        all
     }
 
     /// Ends every session with it but our own, as a restarted server would, and (`allowed = false`) lets no
@@ -131,7 +184,7 @@ impl TestDatabase {
 }
 
 /// Runs statements on the database at `url`.
-pub async fn sql(url: &str, statements: &str) {
+async fn sql(url: &str, statements: &str) {
     let mut session = AsyncPgConnection::establish(url).await.unwrap();
     session.batch_execute(statements).await.unwrap();
 }

@@ -81,6 +81,11 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Its exit, which something else brings about.
+    pub fn exit(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// SIGTERM, and its exit.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);

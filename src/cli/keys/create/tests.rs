@@ -1,3 +1,5 @@
+//! Flags become the request that they say.
+
 use clap::Parser;
 
 use super::*;

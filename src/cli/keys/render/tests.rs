@@ -1,3 +1,5 @@
+//! What people and programs are shown of keys.
+
 use prost_types::Timestamp;
 
 use super::*;

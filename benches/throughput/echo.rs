@@ -1,0 +1,108 @@
+//! The echo servers: what a gRPC service costs that does nothing.
+//!
+//! The service is written as tonic's generator writes one. It answers at the path of
+//! `AuthorizeService.Authorize`, so that its requests look the same to HTTP/2, and so that the layers of
+//! Keystile's frame take them for calls of the contract.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use keystile::grpc::auth_layer::{AuthLayer, CallerAuth};
+use keystile::grpc::error_layer::ErrorLayer;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use crate::failure::Failure;
+use crate::message::Echo;
+use crate::options::EchoKind;
+use crate::server::announce;
+
+/// Where both services answer.
+pub const PATH: &str = "/keystile.v1.AuthorizeService/Authorize";
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Serves until the process ends.
+pub fn serve(kind: EchoKind, answer_bytes: usize) -> Result<(), Failure> {
+    let service = EchoServer { payload_bytes: Echo::of_size(answer_bytes).payload.len() };
+    match kind {
+        EchoKind::Default => {
+            let runtime = Runtime::new().map_err(Failure::io("start a runtime"))?;
+            runtime.block_on(serve_default(service))
+        }
+        EchoKind::Frame => {
+            // As in src/cli.rs.
+            let runtime =
+                Builder::new_multi_thread().enable_all().build().map_err(Failure::io("start a runtime"))?;
+            runtime.block_on(serve_in_frame(service))
+        }
+    }
+}
+
+/// tonic as its first example has it; `Server::serve` would do the same, but not tell the port.
+async fn serve_default(service: EchoServer) -> Result<(), Failure> {
+    let incoming = TcpIncoming::bind(LOOPBACK).map_err(Failure::io("listen"))?.with_nodelay(Some(true));
+    announce(incoming.local_addr().map_err(Failure::io("listen"))?);
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+}
+
+/// Listener, settings and layers of src/server/running.rs. To be kept like it.
+///
+/// What is left out: callers are let in without a token (the look-up is part of the decision's price, not of
+/// the frame's), and the services beside this one, which cost a call nothing.
+async fn serve_in_frame(service: EchoServer) -> Result<(), Failure> {
+    let listener = TcpListener::bind(LOOPBACK).await.map_err(Failure::io("listen"))?;
+    announce(listener.local_addr().map_err(Failure::io("listen"))?);
+    let router =
+        Server::builder().layer(ErrorLayer).layer(AuthLayer::new(CallerAuth::Open)).add_service(service);
+    Ok(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct EchoServer {
+    payload_bytes: usize,
+}
+
+impl NamedService for EchoServer {
+    const NAME: &'static str = "keystile.v1.AuthorizeService";
+}
+
+impl Service<Request<Body>> for EchoServer {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = *self;
+        Box::pin(async move {
+            if request.uri().path() != PATH {
+                return Ok(Status::unimplemented("there is only the echo").into_http());
+            }
+            Ok(Grpc::new(ProstCodec::default()).unary(method, request).await)
+        })
+    }
+}
+
+impl UnaryService<Echo> for EchoServer {
+    type Response = Echo;
+    type Future = Ready<Result<tonic::Response<Echo>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Echo>) -> Self::Future {
+        ready(Ok(tonic::Response::new(request.get_ref().answer(self.payload_bytes))))
+    }
+}

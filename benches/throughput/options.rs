@@ -1,0 +1,175 @@
+//! What to measure, from the command line.
+
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, PossibleValue};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+/// Measured time and pairs of a whole run: enough that the median stands still.
+const PAIRS: usize = 7;
+const MEASURED: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(1);
+/// The same of a quick run: enough to see that everything works.
+const QUICK_PAIRS: usize = 2;
+const QUICK_MEASURED: Duration = Duration::from_secs(1);
+const QUICK_WARM_UP: Duration = Duration::from_millis(300);
+
+/// Drives a bare tonic echo server and Keystile in turns, and compares them
+///
+/// Each comparison is one line of JSON on stdout; the text for people goes to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "throughput", max_term_width = 110)]
+pub struct Options {
+    /// Two pairs of one second: a smoke test, whose numbers mean little
+    #[arg(long, env = "KEYSTILE_BENCH_QUICK", value_parser = BoolishValueParser::new())]
+    quick: bool,
+    /// Numbers of connections to compare with
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 8, 64],
+          value_parser = connections)]
+    connections: Vec<usize>,
+    /// Calls under way at once on each connection, 1 to 200
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = streams)]
+    streams: usize,
+    /// What to compare with
+    #[arg(long, value_name = "ECHO,…", value_delimiter = ',',
+          default_values_t = [EchoKind::Default, EchoKind::Frame])]
+    echo: Vec<EchoKind>,
+    /// Pairs of one measurement of the echo and one of Keystile [default: 7; quick: 2]
+    #[arg(long, value_name = "N", value_parser = pairs)]
+    pairs: Option<usize>,
+    /// Measured seconds of each [default: 5; quick: 1]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Threads of the client [default: half of the cores]
+    #[arg(long, value_name = "N", value_parser = connections)]
+    threads: Option<usize>,
+    /// Set by `cargo bench`
+    #[arg(long, hide = true)]
+    pub bench: bool,
+    /// Be one of the servers
+    #[arg(long, hide = true)]
+    pub role: Option<Role>,
+    /// Bytes of an echo server's answer
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub answer_bytes: usize,
+}
+
+/// What is done in which order is up to [`crate::compare`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// A comparison for each.
+    pub connections: Vec<usize>,
+    /// Calls under way at once on each connection.
+    pub streams: usize,
+    /// A comparison with each.
+    pub echoes: Vec<EchoKind>,
+    /// Pairs of each comparison.
+    pub pairs: usize,
+    /// Before each measurement, and not measured.
+    pub warm_up: Duration,
+    /// Length of each measurement.
+    pub measured: Duration,
+    /// Threads of the client.
+    pub threads: usize,
+}
+
+impl Options {
+    /// The plan that these options make.
+    pub fn plan(&self) -> Plan {
+        let (pairs, measured, warm_up) = if self.quick {
+            (QUICK_PAIRS, QUICK_MEASURED, QUICK_WARM_UP)
+        } else {
+            (PAIRS, MEASURED, WARM_UP)
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Plan {
+            connections: self.connections.clone(),
+            streams: self.streams,
+            echoes: self.echo.clone(),
+            pairs: self.pairs.unwrap_or(pairs),
+            warm_up,
+            measured: self.seconds.unwrap_or(measured),
+            threads: self.threads.unwrap_or_else(|| (cores / 2).max(1)),
+        }
+    }
+}
+
+/// What Keystile is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EchoKind {
+    /// tonic as it comes, on tokio's default runtime.
+    Default,
+    /// The same service behind the settings and layers of Keystile's own server.
+    Frame,
+}
+
+impl EchoKind {
+    /// As in the JSON line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Frame => "frame",
+        }
+    }
+}
+
+impl std::fmt::Display for EchoKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which server a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An echo server.
+    Echo(EchoKind),
+    /// `keystile serve`.
+    Keystile,
+}
+
+impl Role {
+    /// As in the option.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo(EchoKind::Default) => "echo-default",
+            Self::Echo(EchoKind::Frame) => "echo-frame",
+            Self::Keystile => "keystile",
+        }
+    }
+}
+
+impl ValueEnum for Role {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Echo(EchoKind::Default), Self::Echo(EchoKind::Frame), Self::Keystile]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    number(text, 1024)
+}
+
+/// tonic takes at most 200 streams on a connection.
+fn streams(text: &str) -> Result<usize, String> {
+    number(text, 200)
+}
+
+fn pairs(text: &str) -> Result<usize, String> {
+    number(text, 1000)
+}
+
+fn number(text: &str, max: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("must be a number from 1 to {max}"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be a number from 0.1 to 3600".to_owned())
+}

@@ -1,0 +1,47 @@
+//! Medians and percentiles.
+
+use std::time::Duration;
+
+/// Where measurements lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The middle one; of an even number, the mean of the middle two.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these measurements, in any order; `None` where there are none.
+    pub fn of(measurements: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = measurements.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let upper = *sorted.get(sorted.len() / 2)?;
+        let lower = *sorted.get((sorted.len() - 1) / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), min, max })
+    }
+}
+
+/// The duration that `percent` per cent of `durations` do not exceed (nearest rank); `None` where there are
+/// none. Leaves them in another order.
+pub fn percentile(durations: &mut [Duration], percent: usize) -> Option<Duration> {
+    let rank = (durations.len() * percent).div_ceil(100).max(1);
+    if rank > durations.len() {
+        return None;
+    }
+    let (_, at_rank, _) = durations.select_nth_unstable(rank - 1);
+    Some(*at_rank)
+}
+
+/// A count as a number to divide by; exact up to 2³² − 1, which no round reaches.
+pub fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Microseconds.
+pub fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,181 @@
+//! Keystile as it is measured: `keystile serve` on its embedded database, with its own defaults, one ordinary
+//! key to ask about, and a service token that may ask.
+
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use keystile::grpc::pb;
+use keystile::grpc::pb::access_rule::Mode;
+use keystile::grpc::pb::key_service_client::KeyServiceClient;
+use keystile::server::TOKEN_FILE;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::failure::Failure;
+use crate::options::Role;
+use crate::server::{END_MAX, Server, wait_until};
+
+/// Keystile, running.
+#[derive(Debug)]
+pub struct Subject {
+    /// Its process.
+    pub server: Server,
+    /// The server of its database.
+    pub postmaster: Postmaster,
+    // Fields are dropped in this order: Keystile ends its database, and both have gone before their files.
+    data_dir: TempDir,
+}
+
+/// The database server that Keystile started. Dropped, it is ended if it is still there: as it may be for a
+/// while where Keystile was killed.
+#[derive(Debug)]
+pub struct Postmaster {
+    /// Its process id.
+    pub pid: u32,
+    cluster_dir: PathBuf,
+}
+
+/// What a gateway has: who it is, and what it asks.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Its service token.
+    pub token: String,
+    /// Its question about the ordinary key, which may do this.
+    pub question: pb::AuthorizeRequest,
+}
+
+impl Subject {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It did not start to serve.
+    pub async fn start() -> Result<Self, Failure> {
+        let data_dir = tempfile::tempdir().map_err(Failure::io("make a directory"))?;
+        let server = Server::start(Role::Keystile, |command| {
+            command.env("KEYSTILE_DATA_DIR", data_dir.path());
+            command.env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
+        })
+        .await?;
+        let cluster_dir = data_dir.path().join("pg");
+        let pid_file = read(&cluster_dir.join("postmaster.pid"))?;
+        let pid = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok());
+        let pid = pid.ok_or_else(|| server.failure("has no postmaster"))?;
+        Ok(Self { server, postmaster: Postmaster { pid, cluster_dir }, data_dir })
+    }
+
+    /// Makes the ordinary key and the gateway's token.
+    ///
+    /// # Errors
+    /// The service refuses.
+    pub async fn gateway(&self) -> Result<Gateway, Failure> {
+        let administrator = read(&self.data_dir.path().join(TOKEN_FILE))?;
+        let mut keys = Keys::connect(self.server.address(), administrator.trim()).await?;
+        let service = pb::Key {
+            display_name: "gateway".to_owned(),
+            scopes: vec!["keystile.authorize".to_owned()],
+            ..pb::Key::default()
+        };
+        let token = keys.create(service).await?;
+        let judged = keys.create(ordinary_key()).await?;
+        Ok(Gateway { token, question: question(judged) })
+    }
+}
+
+impl Postmaster {
+    /// Whether the process is there, and still is what it was: ids are given again.
+    fn is_there(&self) -> bool {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let mut arguments = arguments.split(|byte| *byte == 0);
+        arguments.any(|argument| argument == self.cluster_dir.as_os_str().as_bytes())
+    }
+}
+
+impl Drop for Postmaster {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let (Some(pid), true) = (pid, self.is_there()) else { return };
+        // PostgreSQL's fast shutdown.
+        if let Err(error) = kill_process(pid, Signal::INT) {
+            eprintln!("throughput: postgres (process {}) cannot be ended: {error}", self.pid);
+        }
+        if !wait_until(END_MAX, || !self.is_there()) {
+            eprintln!("throughput: postgres (process {}) does not end", self.pid);
+        }
+    }
+}
+
+/// In the role: becomes `keystile serve`; returns only where that fails.
+pub fn become_keystile() -> Failure {
+    let source = Command::new(env!("CARGO_BIN_EXE_keystile")).arg("serve").exec();
+    Failure::Io { action: "run keystile", source }
+}
+
+/// A key such as a team gives to one of its applications. Without limits, which this version does not
+/// enforce.
+fn ordinary_key() -> pb::Key {
+    pb::Key {
+        user_id: 4,
+        display_name: "chat application".to_owned(),
+        tags: vec!["production".to_owned()],
+        permissions: vec!["chat".to_owned(), "read".to_owned()],
+        scopes: vec!["chat.*".to_owned(), "models.list".to_owned()],
+        models: only(["claude-*", "gpt-4o*", "o3-mini", "text-embedding-3-large"]),
+        endpoints: only(["/v1/models", "POST /v1/chat/completions", "POST /v1/embeddings"]),
+        ips: only(["10.0.0.0/8", "2001:db8::/32"]),
+        ..pb::Key::default()
+    }
+}
+
+fn only<const N: usize>(patterns: [&str; N]) -> Option<pb::AccessRule> {
+    let patterns = patterns.map(str::to_owned).into();
+    Some(pb::AccessRule { mode: Mode::Only.into(), patterns })
+}
+
+fn question(judged: String) -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest {
+        token: judged.into(),
+        model: "gpt-4o-mini".into(),
+        endpoint: "/v1/chat/completions".into(),
+        method: "POST".into(),
+        client_ip: "10.20.30.40".into(),
+        scopes: vec!["chat.completions".to_owned()],
+        permissions: vec!["chat".to_owned()],
+        request_id: "0190c2a4-7d1f-7000-8000-6f5b1c2d3e4f".to_owned(),
+        ..pb::AuthorizeRequest::default()
+    }
+}
+
+/// KeyService as the administrator.
+struct Keys {
+    client: KeyServiceClient<Channel>,
+    authorization: MetadataValue<Ascii>,
+}
+
+impl Keys {
+    async fn connect(address: SocketAddr, token: &str) -> Result<Self, Failure> {
+        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+        let authorization = format!("Bearer {token}").parse();
+        let authorization = authorization.map_err(|_| Failure::Unusable("admin.token holds no token"))?;
+        Ok(Self { client: KeyServiceClient::new(channel), authorization })
+    }
+
+    /// Creates a key and returns its token.
+    async fn create(&mut self, key: pb::Key) -> Result<String, Failure> {
+        let mut request =
+            Request::new(pb::CreateKeyRequest { key: Some(key), ..pb::CreateKeyRequest::default() });
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        let created = self.client.create_key(request).await;
+        Ok(created.map_err(|status| Failure::Setup(Box::new(status)))?.into_inner().token)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|source| Failure::Unreadable { path: path.to_owned(), source })
+}
