@@ -142,8 +142,20 @@ fn show_clap(error: &clap::Error) -> ExitCode {
 fn worded(error: &anyhow::Error) -> String {
     match error.downcast_ref::<Failure>() {
         Some(failure) => failure.to_string(),
-        None => format!("{error:#}"),
+        None => chain(error),
     }
+}
+
+/// An error and its causes, each once: many errors word their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use crate::storage::changes::Actor;
 use crate::storage::keys;
 
 impl Admin {
-    /// Changes a key that is not deleted. A change that finds everything as it wants it changes nothing,
-    /// whatever the etag says: a caller who repeats a call whose answer was lost gets his answer.
+    /// Changes a key that is not deleted. A change that finds everything as it wants it changes nothing.
     ///
     /// # Errors
     /// Those of `change`; [`AdminError::KeyNotFound`], [`AdminError::KeyDeleted`],
@@ -29,6 +28,7 @@ impl Admin {
                 Box::pin(async move {
                     let before = keys::lock(session, key_id).await?;
                     let before = before.ok_or(AdminError::KeyNotFound(key_id))?;
+                    Etag::check(etag.as_ref(), before.revision)?;
                     if before.policy.deleted {
                         return Err(AdminError::KeyDeleted(key_id));
                     }
@@ -38,7 +38,6 @@ impl Admin {
                         let revision = before.revision;
                         return Ok(Changed { resource: view(session, before, now).await?, revision });
                     }
-                    Etag::check(etag.as_ref(), before.revision)?;
                     after.update_time = now;
                     keys::update(session, &after).await?;
                     finish(session, &actor, action, Some(&before), key_id, now).await

@@ -54,6 +54,7 @@ impl Admin {
             .write("owners.set_disabled", move |session| {
                 Box::pin(async move {
                     let before = owners::lock(session, user_id, now).await?;
+                    Etag::check(etag.as_ref(), before.revision)?;
                     let key_count = owners::key_count(session, user_id).await?;
                     if before.disable_time.is_some() == disabled {
                         let revision = before.revision;
@@ -61,7 +62,6 @@ impl Admin {
                             Changed { resource: OwnerView { owner: before, key_count }, revision };
                         return Err(RolledBack::Unchanged(Box::new(unchanged)));
                     }
-                    Etag::check(etag.as_ref(), before.revision)?;
                     let disable_time = disabled.then_some(now);
                     let mut owner = Owner { disable_time, update_time: now, ..before.clone() };
                     owners::set_disabled(session, user_id, disable_time, now).await?;

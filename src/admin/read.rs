@@ -156,8 +156,12 @@ pub(super) async fn finish(
 ) -> Result<super::Changed<KeyView>, AdminError> {
     let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
     let mut shown = view(session, after, now).await?;
-    let line =
-        AuditLine { action, before: before.map(snapshot::key), after: Some(snapshot::key(&shown.key)) };
+    // Budgets are created with a key, and not changed by any other change of it.
+    let line = AuditLine {
+        action,
+        before: before.map(|before| snapshot::key(before, &shown.budgets)),
+        after: Some(snapshot::key(&shown.key, &shown.budgets)),
+    };
     let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
     keys::stamp(session, key_id, revision).await?;
     shown.key.revision = revision;

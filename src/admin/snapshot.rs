@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::policy::{AccessRule, Key, Owner, RateLimits, RateWindows};
+use crate::policy::{AccessRule, Budget, Key, Micros, Owner, RateLimits, RateWindows};
 
-/// A key for the audit log.
-pub(super) fn key(key: &Key) -> Value {
+/// A key and its own budgets for the audit log.
+pub(super) fn key(key: &Key, budgets: &[Budget]) -> Value {
     let policy = &key.policy;
     json!({
         "key_id": key.key_id.get(),
@@ -27,6 +27,23 @@ pub(super) fn key(key: &Key) -> Value {
         "revoke_time": key.revoke_time,
         "revoke_reason": key.revoke_reason.as_str(),
         "delete_time": key.delete_time,
+        "budgets": budgets.iter().map(budget).collect::<Vec<_>>(),
+    })
+}
+
+/// What an administrator set; balances change with use, and are not his.
+fn budget(budget: &Budget) -> Value {
+    let terms = &budget.terms;
+    json!({
+        "budget_id": budget.budget_id.get(),
+        "display_name": terms.display_name,
+        "limit_micros": terms.limit.get(),
+        "period": terms.period.as_str(),
+        "is_hard": terms.is_hard,
+        "warning_micros": terms.warning.map(Micros::get),
+        "models": rule(&terms.models),
+        "default_estimate_micros": terms.default_estimate.get(),
+        "require_estimate": terms.require_estimate,
     })
 }
 

@@ -38,7 +38,8 @@ Exit code: 0 allowed, 1 denied, 2 no decision was made.";
 ///
 /// The judged token is read from stdin, or from --judged-token-file; never from a flag, which other users of
 /// the machine could see. The caller's own token (--token-file, KEYSTILE_TOKEN) is that of a key with the
-/// scope keystile.authorize. A rate limit or budget that the decision needs is charged, unless --dry-run.
+/// scope keystile.authorize. Rate limits and budgets are stored but not enforced yet:
+/// a warning names each.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Authorize {

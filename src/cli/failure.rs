@@ -131,6 +131,10 @@ fn next_for_reason(reason: &str) -> Option<&'static str> {
             "Everything is allowed there, and nothing can be taken out of that: `keystile keys grant` turns the rule \
              into only what it adds."
         }
+        "CALLER_ADDRESS_NOT_ALLOWED" => {
+            "The token may be used from the addresses in its key's `ips` only: call from one of them, or use another."
+        }
+        "MESSAGE_TOO_LARGE" => "Nothing was done; it would be refused again. A message holds at most 4 MiB.",
         "OPERATOR_OWNER" => "Owner 0 is the operator: revoke its keys one by one.",
         _ => return None,
     })

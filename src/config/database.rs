@@ -101,6 +101,12 @@ fn url_fault(url: &SecretString) -> Option<Fault> {
         Some("") => {
             Some(Fault::new(DATABASE_URL, "names no database; write postgres://user@host:5432/database"))
         }
+        // Better refused than sent in the clear.
+        Some(rest) if ["sslmode=require", "sslmode=verify"].iter().any(|mode| rest.contains(mode)) => {
+            let problem = "asks for TLS, which this version does not speak with the database: use a private \
+                           network or a local proxy (pgbouncer, stunnel), and leave sslmode out";
+            Some(Fault::new(DATABASE_URL, problem))
+        }
         Some(_) => None,
     }
 }

@@ -3,8 +3,18 @@
 
 use crate::authorize::Needed;
 
-/// Paths that start so are ours, and need a caller.
-pub const OURS: &str = "/keystile.v1.";
+/// Services that everybody may call.
+const OPEN: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
+/// Whether a path (`/grpc.health.v1.Health/Check`) is open; every other one needs a caller.
+#[must_use]
+pub fn is_open(path: &str) -> bool {
+    OPEN.iter().any(|service| path.starts_with(service))
+}
 
 const AUTHORIZE: [&str; 8] = [
     "keystile.v1.AuthorizeService/Authorize",

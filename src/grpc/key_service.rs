@@ -1,5 +1,6 @@
 //! KeyService: decode, check, do, encode.
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::convert::grants::read_grants;
@@ -18,6 +19,8 @@ use crate::storage::changes::Actor;
 
 const PAGE_SIZE_DEFAULT: u16 = 50;
 const PAGE_SIZE_MAX: u16 = 1_000;
+/// A page ends early rather than grow past this, but for a single key.
+const PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -115,6 +118,16 @@ fn read_list(request: pb::ListKeysRequest) -> Result<(ListKeys, ListName), Statu
     Ok((ListKeys { filter, after, descending, limit }, list))
 }
 
+/// How many keys fit into a page, at least one: clients take no message above 4 MiB by default.
+fn fitting(keys: &[pb::Key]) -> usize {
+    let mut bytes = 0;
+    let fits = keys.iter().take_while(|key| {
+        bytes += key.encoded_len();
+        bytes <= PAGE_BYTES_MAX
+    });
+    fits.count().max(1)
+}
+
 fn is_known_order(order: &str) -> bool {
     let field = order.strip_suffix(" desc").or_else(|| order.strip_suffix(" asc")).unwrap_or(order);
     ["create_time", "update_time", "display_name", "expire_time", "last_used_time"].contains(&field)
@@ -133,6 +146,9 @@ impl KeyService for KeyApi {
         let Some(token) = created.token else {
             // Only validated: there is no such key.
             (key.key_id, key.key_prefix, key.etag) = (0, String::new(), String::new());
+            for budget in &mut key.budgets {
+                (budget.budget_id, budget.subject, budget.etag) = (0, None, String::new());
+            }
             return Ok(Response::new(pb::CreateKeyResponse { key: Some(key), ..Default::default() }));
         };
         Ok(Response::new(pb::CreateKeyResponse {
@@ -177,9 +193,16 @@ impl KeyService for KeyApi {
     ) -> Result<Response<pb::ListKeysResponse>, Status> {
         let (request, list) = read_list(request.into_inner())?;
         let page = self.admin.list_keys(request).await.map_err(error::admin)?;
+        let mut keys: Vec<pb::Key> = page.keys.iter().map(convert::key).collect();
+        let fitting = fitting(&keys);
+        let mut next_after = page.next_after;
+        if fitting < keys.len() {
+            keys.truncate(fitting);
+            next_after = keys.last().and_then(|key| KeyId::new(key.key_id));
+        }
         Ok(Response::new(pb::ListKeysResponse {
-            keys: page.keys.iter().map(convert::key).collect(),
-            next_page_token: page.next_after.map(|after| page_token::write(list, after)).unwrap_or_default(),
+            keys,
+            next_page_token: next_after.map(|after| page_token::write(list, after)).unwrap_or_default(),
             revision: page.revision.get(),
         }))
     }

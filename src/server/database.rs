@@ -119,7 +119,10 @@ async fn check(config: &Database, database: &OpenDatabase) -> Result<(), ServerE
             return Err(ServerError::Unfit(fault.sentence()));
         }
     }
-    let SchemaStatus { pending, .. } = migrations::status(store).await?;
+    let SchemaStatus { pending, unknown, .. } = migrations::status(store).await?;
+    if !unknown.is_empty() {
+        return Err(ServerError::SchemaAhead(unknown.len()));
+    }
     if pending.is_empty() {
         return Ok(());
     }

@@ -29,6 +29,12 @@ pub enum ServerError {
          KEYSTILE_AUTO_MIGRATE=true"
     )]
     SchemaBehind(usize),
+    /// A newer program has changed the schema.
+    #[error(
+        "the database's schema is ahead of this program by {0} migration(s): run the newer program that made \
+         them, or one after it"
+    )]
+    SchemaAhead(usize),
     /// The database server would not keep what it acknowledges, or cannot be written to.
     #[error("{0}")]
     Unfit(&'static str),

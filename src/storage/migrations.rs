@@ -5,7 +5,7 @@ use diesel::sql_types::BigInt;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{StorageError, Store};
+use super::{Connection, StorageError, Store};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -19,6 +19,8 @@ pub struct SchemaStatus {
     pub applied: Vec<String>,
     /// Migrations of this program that have not.
     pub pending: Vec<String>,
+    /// Migrations that have run and that this program does not know: a newer one did.
+    pub unknown: Vec<String>,
 }
 
 /// Reads where the schema stands and changes nothing.
@@ -50,8 +52,10 @@ async fn read_status(connection: &mut AsyncPgConnection) -> Result<SchemaStatus,
     } else {
         Vec::new()
     };
-    let pending = known()?.into_iter().filter(|version| !applied.contains(version)).collect();
-    Ok(SchemaStatus { applied, pending })
+    let known = known()?;
+    let unknown = applied.iter().filter(|version| !known.contains(version)).cloned().collect();
+    let pending = known.into_iter().filter(|version| !applied.contains(version)).collect();
+    Ok(SchemaStatus { applied, pending, unknown })
 }
 
 fn known() -> Result<Vec<String>, StorageError> {
@@ -80,10 +84,15 @@ pub async fn run(store: &Store) -> Result<Vec<String>, StorageError> {
         .map(|versions| versions.iter().map(ToString::to_string).collect())
         .map_err(defect);
     let mut connection = harness.into_inner();
-    diesel::sql_query("SELECT pg_advisory_unlock($1)")
+    let unlocked = diesel::sql_query("SELECT pg_advisory_unlock($1)")
         .bind::<BigInt, _>(ADVISORY_LOCK)
         .execute(&mut connection)
-        .await?;
+        .await;
+    if let Err(error) = unlocked {
+        // The lock ends with the session; what the migration said is more telling.
+        tracing::warn!(error = %error, "the lock on migrations could not be released");
+        drop(Connection::take(connection));
+    }
     result
 }
 

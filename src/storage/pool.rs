@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -10,6 +11,7 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
 use tracing::Instrument as _;
@@ -52,6 +54,9 @@ const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<AsyncPgConnection>,
+    /// One permit for each write. Writes wait for each other's locks, and must not take all connections
+    /// while they do: decisions read.
+    writes: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Store {
@@ -61,7 +66,8 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store on the database at `url`. Connects when first used, at most `connections_max` times.
+    /// A store on the database at `url`. Connects when first used, at most `connections_max` times; at most half
+    /// of them write at a time.
     ///
     /// # Errors
     /// [`StorageError::Defect`] where the pool cannot be built.
@@ -69,16 +75,18 @@ impl Store {
         let mut config = ManagerConfig::default();
         // The default recycling asks the server at every checkout; a closed connection is seen anyway.
         config.recycling_method = RecyclingMethod::Fast;
+        let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
         let manager = AsyncDieselConnectionManager::new_with_config(url.expose_secret(), config);
         let pool = Pool::builder(manager)
-            .max_size(usize::try_from(connections_max).unwrap_or(usize::MAX))
+            .max_size(connections_max)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECT_TIMEOUT))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .recycle_timeout(Some(CONNECT_TIMEOUT))
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
-        Ok(Self { pool })
+        let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self { pool, writes: Arc::new(Semaphore::new(writes_max)) })
     }
 
     /// A connection of its own, outside the limits of [`Store::read`] and [`Store::write`]; for
@@ -150,6 +158,10 @@ impl Store {
     {
         let store = self.clone();
         let work = async move {
+            // First come, first served. Not bounded as the rest of the beginning is: it is not the database that
+            // is waited for, but the writes before.
+            let _turn =
+                store.writes.acquire().await.map_err(|closed| StorageError::Defect(closed.to_string()))?;
             // Nothing is written yet: a database that hangs may be given up on soon.
             let mut connection = match timeout(READ_TIMEOUT, store.begin()).await {
                 Ok(begun) => begun?,

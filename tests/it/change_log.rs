@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use keystile::grpc::pb;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -106,8 +107,9 @@ async fn every_change_leaves_one_revision_and_one_line_in_each_log() {
     let again = keys.disable_owner(pb::DisableOwnerRequest { user_id: 7, ..Default::default() }).await;
     assert_eq!(again.unwrap().into_inner().owner, disabled.owner, "what was answered is what is stored");
     let since = app.database.json("SELECT disabled_at FROM owners WHERE user_id = 7").await;
-    // PostgreSQL and chrono write the offset differently.
-    let since = json!(since[0]["disabled_at"].as_str().unwrap().replace("+00:00", "Z"));
+    // PostgreSQL writes times in another way than chrono, which wrote the audit line.
+    let since: DateTime<Utc> = since[0]["disabled_at"].as_str().unwrap().parse().unwrap();
+    let since = json!(since);
     let on_owner = |action, before, after| Expected {
         subject: ("owner", 7),
         action,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
 use tokio::task::JoinSet;
 
@@ -175,5 +176,32 @@ async fn no_call_is_allowed_after_the_answer_of_the_revoke() {
         denied.store(true, Ordering::SeqCst);
         askers.join_all().await;
     }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_wait_for_each_other_leave_decisions_alone() {
+    let app = App::builder().flags(["--pool-size=6"]).start().await;
+    let (contested, _) = app.create_any().await;
+    let (_, token) = app.create_any().await;
+    let mut session = app.database.session().await;
+    let hold = format!("BEGIN; SELECT 1 FROM api_keys WHERE key_id = {} FOR UPDATE", contested.key_id);
+    session.batch_execute(&hold).await.unwrap();
+    let mut writers = JoinSet::new();
+    for writer in 0..12 {
+        let mut keys = app.keys();
+        let grants = Some(pb::Grants { models: vec![format!("m-{writer}")], ..Default::default() });
+        let add = pb::AddGrantsRequest { key_id: contested.key_id, grants, etag: String::new() };
+        writers.spawn(async move { keys.add_grants(add).await.unwrap().into_inner().revision });
+    }
+    let blocked = "SELECT CASE WHEN count(*) >= 3 THEN 1 ELSE 0 END FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    app.database.until(blocked).await;
+    for _ in 0..5 {
+        assert_eq!(app.reason(&token).await, None);
+    }
+    session.batch_execute("COMMIT").await.unwrap();
+    let revisions: BTreeSet<i64> = writers.join_all().await.into_iter().collect();
+    assert_eq!(revisions.len(), 12, "and all of them are done in the end");
     app.stop().await;
 }

@@ -12,6 +12,7 @@ mod repeat;
 mod sync;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use keystile::admin::enclava::{Options, RejectionKind};
@@ -142,9 +143,11 @@ async fn open(source: &TestDatabase) -> Result<EnclavaSource, SourceError> {
     EnclavaSource::open(&SecretString::from(source.url())).await
 }
 
-/// What the expectations are for.
+/// The time that the expectations are for.
 fn now() -> DateTime<Utc> {
-    expectations()["now"].as_str().unwrap().parse().unwrap()
+    static NOW: LazyLock<DateTime<Utc>> =
+        LazyLock::new(|| expectations()["now"].as_str().unwrap().parse().unwrap());
+    *NOW
 }
 
 fn expectations() -> Value {

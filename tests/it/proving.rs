@@ -145,9 +145,7 @@ async fn a_full_queue_refuses_unknown_tokens_and_still_answers_known_ones() {
     assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
     let key = pb::Key { user_id: 1, display_name: "new".into(), ..Default::default() };
     let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
-    let refused = app.keys().create_key(create).await.unwrap_err();
-    assert_eq!((refused.code(), status_reason(&refused)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
-    assert!(refused.get_details_retry_info().is_some());
+    app.keys().create_key(create).await.expect("making tokens has threads of its own");
     assert_eq!(app.reason(&known).await, None);
     assert!(!slow.is_finished(), "all that was while bcrypt ran");
 

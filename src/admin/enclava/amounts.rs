@@ -4,7 +4,7 @@ use super::finding::{Notes, quoted};
 use super::{
     ImportedBudget, ImportedLimits, ImportedPeriod, Options, Rejection, RejectionKind, SourceRow, WarningKind,
 };
-use crate::policy::Micros;
+use crate::policy::{Micros, RATE_LIMIT_MAX};
 
 /// Micros in a hundredth of the currency.
 const CENT_MICROS: i64 = 10_000;
@@ -18,9 +18,11 @@ const PER_DAY_DEFAULT: i64 = 86_400;
 pub(super) fn limits(row: &SourceRow, notes: &Notes) -> Result<ImportedLimits, Rejection> {
     let limit = |value: Option<i64>, default: i64, field: &'static str| match value {
         None => Ok(Some(default)),
-        Some(limit) if limit >= 1 => Ok(Some(limit)),
+        Some(limit) if (1..=RATE_LIMIT_MAX).contains(&limit) => Ok(Some(limit)),
         Some(limit) => {
-            let what = format_args!("{limit} may mean none or unlimited; set it to 1 or more, or to NULL");
+            let what = format_args!(
+                "{limit} may mean none or unlimited; set it to 1 to {RATE_LIMIT_MAX}, or to NULL"
+            );
             Err(notes.reject(RejectionKind::RateLimitNotPositive, field, what))
         }
     };

@@ -71,15 +71,17 @@ async fn apply_in(
         secrets::replace_current(session, &secret(candidate), now).await?;
         after.key_prefix.clone_from(&incoming.key_prefix);
     }
+    let budgets_before = budgets::of(session, Some(key_id), None, now).await?;
     let budget = apply_budget(session, candidate, now).await?;
+    let budgets_after = budgets::of(session, Some(key_id), None, now).await?;
 
     let users: Vec<UserId> = disabled.iter().map(|owner| owner.user_id).collect();
     let mut lines: Vec<_> =
         disabled.into_iter().map(|owner| (Subject::Owner(owner.user_id), owner.line)).collect();
     let line = AuditLine {
         action: ACTION,
-        before: Some(snapshot::key(&before)),
-        after: Some(snapshot::key(&after)),
+        before: Some(snapshot::key(&before, &budgets_before)),
+        after: Some(snapshot::key(&after, &budgets_after)),
     };
     lines.push((Subject::Key(key_id), line));
     let mut revisions = changes::record_many(session, &actor(), lines).await?;

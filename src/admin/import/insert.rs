@@ -100,7 +100,11 @@ async fn insert_in(
     let mut lines: Vec<(Subject, AuditLine)> =
         disabled.into_iter().map(|owner| (Subject::Owner(owner.user_id), owner.line)).collect();
     for record in records.iter().filter(|record| inserted.contains(&record.key_id)) {
-        let line = AuditLine { action: ACTION, before: None, after: Some(snapshot::key(record)) };
+        let budgets = match new_budgets.get(&record.key_id) {
+            Some(_) => budgets::of(session, Some(record.key_id), None, now).await?,
+            None => Vec::new(),
+        };
+        let line = AuditLine { action: ACTION, before: None, after: Some(snapshot::key(record, &budgets)) };
         lines.push((Subject::Key(record.key_id), line));
     }
     let subjects: Vec<Subject> = lines.iter().map(|(subject, _)| *subject).collect();

@@ -49,6 +49,8 @@ async fn prepare(cluster: &Cluster) {
     session.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
     let store = Store::new(&SecretString::from(cluster.url(TEMPLATE)), 2).unwrap();
     migrations::run(&store).await.unwrap();
+    // Tests speak of keys 1, 2, 3.
+    sql(&cluster.url(TEMPLATE), "ALTER TABLE api_keys ALTER COLUMN key_id RESTART WITH 1").await;
 }
 
 async fn databases(session: &mut AsyncPgConnection) -> Vec<String> {
@@ -134,6 +136,14 @@ impl TestDatabase {
         let blocked = "SELECT count(*) FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
         self.until(blocked).await;
+    }
+
+    /// Ends the sessions that wait for a lock, as a stopping server would; whoever holds it keeps it.
+    pub async fn end_blocked(&self) {
+        self.until_blocked().await;
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.sql(end).await;
     }
 
     /// The column `line` of a query.

@@ -71,10 +71,9 @@ async fn a_write_that_has_done_all_but_commit_leaves_nothing() {
     session.batch_execute("BEGIN; SELECT * FROM revision_counter FOR UPDATE").await.unwrap();
     let mut keys = app.keys();
     let call = tokio::spawn(async move { keys.create_key(create()).await });
-    app.database.until_blocked().await;
-    app.database.allow_connections(false).await;
+    app.database.end_blocked().await;
     assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
-    app.database.allow_connections(true).await;
+    session.batch_execute("COMMIT").await.unwrap();
     assert_eq!(app.database.dump_all().await, before);
     app.stop().await;
 }
@@ -84,14 +83,13 @@ async fn uses_that_could_not_be_written_are_written_when_the_database_returns() 
     let app = App::start().await;
     let (key, token) = app.create_any().await;
     let mut session = app.database.session().await;
-    // The flush waits, so that it is the outage that ends it.
+    // The flush waits, so that it is certain where its end finds it.
     session.batch_execute("BEGIN; LOCK TABLE key_usage").await.unwrap();
     for _ in 0..5 {
         assert_eq!(app.reason(&token).await, None);
     }
-    app.database.until_blocked().await;
-    app.database.allow_connections(false).await;
-    app.database.allow_connections(true).await;
+    app.database.end_blocked().await;
+    session.batch_execute("COMMIT").await.unwrap();
     let count = format!("SELECT authorized_count FROM key_usage WHERE key_id = {}", key.key_id);
     app.database.until(&format!("SELECT count(*) FROM ({count}) t WHERE authorized_count = 5")).await;
     let database = app.database.clone();
