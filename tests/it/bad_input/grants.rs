@@ -36,9 +36,9 @@ fn shapes(key_id: i64) -> Vec<Row> {
     let without = pb::AddGrantsRequest::default();
     let long_etag = pb::AddGrantsRequest { etag: "r".repeat(65), ..add(key_id, tag()) };
     let stale = pb::AddGrantsRequest { etag: "r999999".into(), ..add(key_id, tag()) };
-    // One that is held: a change that has nothing to do does not look at the etag.
+    // The etag must fit whether or not there is something to change.
     let held = pb::Grants { tags: texts(["tag-1"]), ..Default::default() };
-    let remove_stale = pb::RemoveGrantsRequest { etag: "W/\"r1\"".into(), ..remove(key_id, held) };
+    let stale_of = |grants| pb::RemoveGrantsRequest { etag: "W/\"r1\"".into(), ..remove(key_id, grants) };
     vec![
         Row::invalid("nothing at all", ADD, &without, &["key_id", "grants"]),
         Row::invalid("no members", ADD, &add(key_id, nothing.clone()), &["grants"]),
@@ -48,7 +48,8 @@ fn shapes(key_id: i64) -> Vec<Row> {
         Row::refused("no such key", ADD, &add(i64::MAX, tag()), NOT_FOUND),
         Row::invalid("nothing at all", REMOVE, &pb::RemoveGrantsRequest::default(), &["key_id", "grants"]),
         Row::invalid("no members", REMOVE, &remove(-1, nothing), &["key_id", "grants"]),
-        Row::refused("another etag", REMOVE, &remove_stale, ETAG_MISMATCH),
+        Row::refused("another etag, a tag that is held", REMOVE, &stale_of(held), ETAG_MISMATCH),
+        Row::refused("another etag, a tag that is not", REMOVE, &stale_of(tag()), ETAG_MISMATCH),
         Row::refused("no such key", REMOVE, &remove(i64::MAX, tag()), NOT_FOUND),
     ]
 }

@@ -32,7 +32,7 @@ fn get_rows() -> Vec<Row> {
     ]
 }
 
-/// An owner that is disabled: a change that has nothing to do does not look at the etag.
+/// An owner that is disabled: an etag must fit whether or not there is something to change.
 pub const DISABLED: i64 = 8;
 
 const LIST: &str = "KeyService/ListKeys";
@@ -173,6 +173,7 @@ fn owner_rows() -> Vec<Row> {
         Row::invalid("negative user", on, &enable(-1, ""), &["user_id"]),
         Row::invalid("both", on, &enable(-1, &long), &["user_id", "etag"]),
         Row::refused("the operator", on, &enable(0, ""), OPERATOR),
-        Row::refused("another etag", on, &enable(DISABLED, "r999999"), ETAG_MISMATCH),
+        Row::refused("another etag, disabled", on, &enable(DISABLED, "r999999"), ETAG_MISMATCH),
+        Row::refused("another etag, enabled", on, &enable(7, "r999999"), ETAG_MISMATCH),
     ]
 }
