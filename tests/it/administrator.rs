@@ -181,3 +181,40 @@ async fn replicas_that_start_at_once_on_an_empty_database_make_one_schema_pepper
         3
     );
 }
+
+/// The last administrator is gone: revoked, say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_token_of_the_embedded_service_is_replaced_at_the_next_start() {
+    let dir = TempDir::with_prefix_in("keystile-spent", std::env::temp_dir()).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut service = Embedded::start(dir.path()).await;
+    let spent = service.admin_token.clone();
+    let listed = service.keys().list_keys(pb::ListKeysRequest::default()).await.unwrap().into_inner();
+    let own_key = listed.keys[0].key_id;
+    assert_eq!(own_key, 1_000_001, "own ids leave the lower ones to imported keys");
+    let revoke = pb::RevokeKeyRequest { key_id: own_key, ..Default::default() };
+    service.keys().revoke_key(revoke).await.unwrap();
+    assert!(service.process.terminate().success());
+
+    let service = Embedded::start(dir.path()).await;
+    assert_ne!(service.admin_token, spent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supplied_token_that_is_spent_does_not_keep_the_service_from_serving() {
+    let app = App::start().await;
+    let (_, token) = app.create_any().await;
+    let gateway = app.service_token("keystile.authorize").await;
+    let spent = app.admin_token.clone();
+    let revoke = pb::RevokeKeyRequest { key_id: 1, ..Default::default() };
+    app.keys().revoke_key(revoke).await.unwrap();
+    let database = app.database.clone();
+    app.stop().await;
+
+    let app = App::builder().database(&database).admin_token(&spent).start().await;
+    assert!(app.keys().list_keys(pb::ListKeysRequest::default()).await.is_err(), "it stays spent");
+    let asked = pb::AuthorizeRequest { token: token.into(), ..Default::default() };
+    let answer = app.authorize_as(Some(&gateway)).authorize(asked).await.unwrap().into_inner();
+    assert_eq!(denial(&answer), None, "what needs no administrator goes on");
+    app.stop().await;
+}

@@ -170,3 +170,17 @@ async fn serving_on_a_server_that_may_lose_what_it_acknowledged_is_refused() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("runs with fsync=off: a crash may lose keys; turn it on"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serving_on_a_schema_that_is_ahead_is_refused() {
+    let database = TestDatabase::new().await;
+    let ahead = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231235959')";
+    database.sql(ahead).await;
+    let mut command = Process::command();
+    command.arg("serve").env("KEYSTILE_DATABASE_URL", database.url()).env("KEYSTILE_LISTEN", "127.0.0.1:0");
+    command.env("KEYSTILE_ALLOW_DATA_LOSS", "true").env("KEYSTILE_AUTO_MIGRATE", "true");
+    let refused = Process::run(command);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("ahead of this program by 1 migration"), "{said}");
+}
