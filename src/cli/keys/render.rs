@@ -68,6 +68,10 @@ pub fn details(key: &pb::Key) -> String {
     rows.push(("requests", windows(limits.requests)));
     rows.push(("tokens", windows(limits.tokens)));
     rows.extend(key.budgets.iter().map(|it| ("budget", budget(it))));
+    let has_limits = !windows(limits.requests).is_empty() || !windows(limits.tokens).is_empty();
+    if has_limits || !key.budgets.is_empty() {
+        rows.push(("enforced", "not yet: limits and budgets are stored only".to_owned()));
+    }
     rows.extend([
         ("created", time(&key.create_time)),
         ("updated", time(&key.update_time)),
