@@ -13,6 +13,7 @@
 
 mod administrator;
 mod bad_input;
+mod bounds;
 mod callers;
 mod change_log;
 mod concurrency;
