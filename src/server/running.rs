@@ -13,6 +13,7 @@ use tonic::transport::server::TcpIncoming;
 use super::database::{OpenDatabase, open_to_serve};
 use super::parts::Parts;
 use super::{ServerError, first_token, health, purge};
+use crate::admin::Admin;
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::Serve;
@@ -34,6 +35,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    admin: Admin,
     authorizer: Authorizer,
     database: OpenDatabase,
     stop: watch::Sender<bool>,
@@ -107,13 +109,19 @@ impl Running {
             tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
         ];
         tracing::info!(address = %address, auth = !config.no_auth, "serving");
-        Ok(Self { address, authorizer, database, stop, drained, serving, background })
+        Ok(Self { address, admin, authorizer, database, stop, drained, serving, background })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The use cases of administration.
+    #[must_use]
+    pub fn admin(&self) -> &Admin {
+        &self.admin
     }
 
     /// The use case of the hot path, for looking at its counts.
