@@ -4,6 +4,7 @@
 //! the revision last (see [`crate::storage::changes`]), in a task of its own, so that a caller who goes
 //! away cannot tear it. A change that changes nothing takes no revision.
 
+mod audit;
 mod bootstrap;
 mod change;
 mod create;
@@ -12,19 +13,26 @@ mod errors;
 mod etag;
 mod grants;
 pub mod import;
+mod list;
 mod owners;
 mod read;
+mod refusals;
+mod retention;
 mod revoke;
 mod snapshot;
 mod template;
 
+pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, CreatedKey};
 pub use errors::AdminError;
 pub use etag::Etag;
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
-pub use owners::OwnerView;
-pub use read::{KeyPage, KeyView, ListKeys};
+pub use list::{KeyPage, ListKeys};
+pub use owners::{ListOwners, OwnerPage, OwnerView};
+pub use read::KeyView;
+pub use refusals::{Refusal, Refusals};
+pub use retention::{Retention, remove_old_lines};
 pub use template::{KeyDraft, Template};
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! Lock order, each ascending: owners and keys, then secrets and digests, budgets, usage, and **the
 //! revision row last** (see [`changes`]).
 
+pub mod audit;
 pub mod budgets;
 pub mod changes;
 pub mod durability;
@@ -21,6 +22,7 @@ pub mod peppers;
 mod pool;
 mod schema;
 pub mod secrets;
+mod statement;
 pub mod usage;
 
 pub use errors::StorageError;

@@ -13,6 +13,9 @@ pub enum AdminError {
     /// There is no such key.
     #[error("key {0} does not exist")]
     KeyNotFound(KeyId),
+    /// There is no such owner: it has no keys, and never was changed.
+    #[error("owner {0} has no keys and never was changed")]
+    OwnerNotFound(UserId),
     /// The key is deleted; undelete it first.
     #[error("key {0} is deleted")]
     KeyDeleted(KeyId),

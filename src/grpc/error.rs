@@ -37,6 +37,8 @@ pub enum ErrorReason {
     CallerAddressNotAllowed,
     /// No such key.
     KeyNotFound,
+    /// No such owner.
+    OwnerNotFound,
     /// The key is deleted.
     KeyDeleted,
     /// Nothing can be removed from a rule that is ANY.
@@ -77,7 +79,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -85,6 +87,7 @@ impl ErrorReason {
         Self::CallerScopeMissing,
         Self::CallerAddressNotAllowed,
         Self::KeyNotFound,
+        Self::OwnerNotFound,
         Self::KeyDeleted,
         Self::RuleIsAny,
         Self::OperatorOwner,
@@ -116,6 +119,7 @@ impl ErrorReason {
             Self::CallerScopeMissing => (Code::PermissionDenied, "CALLER_SCOPE_MISSING"),
             Self::CallerAddressNotAllowed => (Code::PermissionDenied, "CALLER_ADDRESS_NOT_ALLOWED"),
             Self::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
+            Self::OwnerNotFound => (Code::NotFound, "OWNER_NOT_FOUND"),
             Self::KeyDeleted => (Code::FailedPrecondition, "KEY_DELETED"),
             Self::RuleIsAny => (Code::FailedPrecondition, "RULE_IS_ANY"),
             Self::OperatorOwner => (Code::FailedPrecondition, "OPERATOR_OWNER"),
@@ -230,8 +234,8 @@ pub fn caller(error: CallerError) -> Status {
     let message = error.to_string();
     match error {
         CallerError::Unknown => ErrorReason::CallerTokenInvalid.status(message),
-        CallerError::Address => ErrorReason::CallerAddressNotAllowed.status(message),
-        CallerError::Scope(_) => ErrorReason::CallerScopeMissing.status(message),
+        CallerError::Address(_) => ErrorReason::CallerAddressNotAllowed.status(message),
+        CallerError::Scope(..) => ErrorReason::CallerScopeMissing.status(message),
         CallerError::Undecided(error) => authorize(error),
     }
 }
@@ -245,6 +249,11 @@ pub fn admin(error: AdminError) -> Status {
             let mut details = ErrorDetails::new();
             details.set_resource_info("keystile.v1.Key", format!("keys/{key}"), "", message.clone());
             ErrorReason::KeyNotFound.status_with(message, details)
+        }
+        AdminError::OwnerNotFound(user) => {
+            let mut details = ErrorDetails::new();
+            details.set_resource_info("keystile.v1.Owner", format!("owners/{user}"), "", message.clone());
+            ErrorReason::OwnerNotFound.status_with(message, details)
         }
         AdminError::KeyDeleted(key) => ErrorReason::KeyDeleted.precondition(&format!("keys/{key}"), message),
         AdminError::RuleIsAny(field) => ErrorReason::RuleIsAny.precondition(field.name(), message),

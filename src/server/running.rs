@@ -1,6 +1,7 @@
 //! The running service: listener, services, background tasks, and an orderly end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use super::database::{OpenDatabase, open_to_serve};
 use super::parts::Parts;
 use super::{ServerError, first_token, health};
+use crate::admin::{Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::Serve;
@@ -88,21 +90,25 @@ impl Running {
         };
         let reflection_error =
             |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
+        let refusals = Arc::new(Refusals::default());
         let router = Server::builder()
             .layer(ErrorLayer)
-            .layer(AuthLayer::new(auth))
+            .layer(AuthLayer::new(auth, Arc::clone(&refusals)))
             .add_service(health_service)
             .add_service(reflect().build_v1().map_err(reflection_error)?)
             .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
             .add_service(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer.clone())))
-            .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
+            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
-            .add_service(AuditServiceServer::new(AuditApi));
+            .add_service(AuditServiceServer::new(AuditApi::new(admin)));
         // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
+        let retention = Retention { audit_days: config.audit.retention.days() };
         let background = vec![
-            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
+            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered.clone())),
+            tokio::spawn(write_refusals(refusals, database.store.clone(), last_answered)),
+            tokio::spawn(remove_old_lines(database.store.clone(), retention, stopped.clone())),
             tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
         ];
         tracing::info!(address = %address, auth = !config.no_auth, "serving");
@@ -168,6 +174,10 @@ pub(super) async fn until(mut stopped: watch::Receiver<bool>) {
     if stopped.wait_for(|stop| *stop).await.is_err() {
         tracing::debug!("the service was dropped");
     }
+}
+
+async fn write_refusals(refusals: Arc<Refusals>, store: Store, stopped: watch::Receiver<bool>) {
+    refusals.keep_writing(&store, stopped).await;
 }
 
 /// Flushes the counts of ALLOWs once a second, and a last time at the end.

@@ -5,6 +5,7 @@ mod create_budgets;
 mod create_key;
 mod grants;
 mod keys;
+mod lists;
 
 use keystile::grpc::pb;
 use prost::Message;
@@ -86,6 +87,7 @@ async fn every_bad_request_is_told_all_that_is_wrong_with_it() {
     rows.extend(create_budgets::rows());
     rows.extend(keys::rows(key.key_id));
     rows.extend(grants::rows(key.key_id, full.key_id));
+    rows.extend(lists::rows());
     rows.extend(authorize::rows());
     assert!(rows.len() >= 100, "{} rows", rows.len());
 

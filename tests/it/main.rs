@@ -12,6 +12,7 @@
 )]
 
 mod administrator;
+mod audit;
 mod bad_input;
 mod bounds;
 mod callers;
@@ -25,11 +26,14 @@ mod harness;
 mod hostile;
 mod import;
 mod listing;
+
 mod look_alikes;
 mod older_system;
 mod outage;
+mod owners;
 mod proving;
 mod raw;
 mod readme;
+mod refused;
 mod schema;
 mod wire;
