@@ -26,6 +26,7 @@ mod harness;
 mod hostile;
 mod import;
 mod listing;
+mod lists_by_index;
 
 mod look_alikes;
 mod older_system;
