@@ -67,6 +67,7 @@ struct Times {
 
 /// In which order.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub struct Order {
     /// What the keys are ordered by
     #[arg(long, value_name = "FIELD", value_enum, default_value_t = Field::KeyId)]

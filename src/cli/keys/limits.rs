@@ -77,20 +77,26 @@ impl Limits {
 impl LimitChanges {
     /// Whether something is to be changed.
     pub fn is_given(&self) -> bool {
-        self.no_rate_limits || self.keeps_the_rest()
+        !self.paths().is_empty()
     }
 
-    /// Whether what there is has to be known: single limits are changed.
+    /// Whether what there is counts: single limits are changed.
     pub fn keeps_the_rest(&self) -> bool {
+        !self.no_rate_limits && self.is_given()
+    }
+
+    /// The paths of what is changed, in an update mask of a key.
+    pub fn paths(&self) -> Vec<&'static str> {
         let changes = [
-            self.requests_per_minute,
-            self.requests_per_hour,
-            self.requests_per_day,
-            self.tokens_per_minute,
-            self.tokens_per_hour,
-            self.tokens_per_day,
+            ("rate_limits.requests.per_minute", self.requests_per_minute.is_some()),
+            ("rate_limits.requests.per_hour", self.requests_per_hour.is_some()),
+            ("rate_limits.requests.per_day", self.requests_per_day.is_some()),
+            ("rate_limits.tokens.per_minute", self.tokens_per_minute.is_some()),
+            ("rate_limits.tokens.per_hour", self.tokens_per_hour.is_some()),
+            ("rate_limits.tokens.per_day", self.tokens_per_day.is_some()),
+            ("rate_limits", self.no_rate_limits),
         ];
-        changes.iter().any(Option::is_some)
+        changes.into_iter().filter(|(_, changed)| *changed).map(|(path, _)| path).collect()
     }
 
     /// The set after the changes.

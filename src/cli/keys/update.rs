@@ -1,7 +1,7 @@
 //! `keystile keys update`
 //!
 //! The mask is made of the flags that are given. A list that is given replaces the whole list; a single rate
-//! limit is changed alone: the key is read first, and changed only if it is still what was read.
+//! limit is changed alone.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,6 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::grpc::pb;
-use crate::grpc::pb::key::View;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,6 +34,9 @@ pub struct Update {
     /// The key
     #[arg(value_name = "KEY")]
     key_id: i64,
+    /// New owner of the key, whose limits and budgets count from then on
+    #[arg(long, value_name = "ID")]
+    user_id: Option<i64>,
     /// New name of the key, 1 to 100 characters
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -81,13 +83,7 @@ impl Clear {
 
 impl Update {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
-        let mut request = self.to_request()?;
-        if self.limits.keeps_the_rest() {
-            let read = pb::GetKeyRequest { key_id: self.key_id, view: View::Basic.into() };
-            let read = client.keys().get_key(read).await.map_err(|status| client.failure(&status))?;
-            self.change_limits(&mut request, &read.into_inner().key.unwrap_or_default());
-        }
-        let answer = client.keys().update_key(request).await;
+        let answer = client.keys().update_key(self.to_request()?).await;
         let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
         if self.validate_only {
             output.note("The key would be changed to this; nothing was changed.");
@@ -95,19 +91,10 @@ impl Update {
         render::show_mutation(&answer, output)
     }
 
-    /// Limits beside those that are given stay as they were read, and the etag sees to it that they were.
-    fn change_limits(&self, request: &mut pb::UpdateKeyRequest, read: &pb::Key) {
-        if let Some(key) = &mut request.key {
-            key.rate_limits = Some(self.limits.applied_to(read.rate_limits));
-        }
-        if request.etag.is_empty() {
-            request.etag.clone_from(&read.etag);
-        }
-    }
-
     fn to_request(&self) -> anyhow::Result<pb::UpdateKeyRequest> {
         let mut key = pb::Key {
             key_id: self.key_id,
+            user_id: self.user_id.unwrap_or_default(),
             display_name: self.name.clone().unwrap_or_default(),
             rate_limits: self.limits.is_given().then(|| self.limits.applied_to(None)),
             ..Default::default()
@@ -115,7 +102,7 @@ impl Update {
         self.settings.set_on(&mut key)?;
         let mut paths = self.given(&key);
         for clear in &self.clear {
-            if paths.contains(&clear.path()) {
+            if paths.iter().any(|path| path.starts_with(clear.path())) {
                 let field = clear.path();
                 return Err(Failure::new(format!("{field} is given, and named by --clear.")).into());
             }
@@ -137,6 +124,7 @@ impl Update {
     /// The paths of what flags have put on `key`.
     fn given(&self, key: &pb::Key) -> Vec<&'static str> {
         let fields = [
+            ("user_id", self.user_id.is_some()),
             ("display_name", self.name.is_some()),
             ("description", self.settings.description.is_some()),
             ("tags", !key.tags.is_empty()),
@@ -147,10 +135,10 @@ impl Update {
             ("endpoints", key.endpoints.is_some()),
             ("ips", key.ips.is_some()),
             ("chatbots", key.chatbots.is_some()),
-            ("rate_limits", self.limits.is_given()),
             ("observe", !key.observe.is_empty()),
         ];
-        fields.into_iter().filter(|(_, given)| *given).map(|(path, _)| path).collect()
+        let given = fields.into_iter().filter(|(_, given)| *given).map(|(path, _)| path);
+        given.chain(self.limits.paths()).collect()
     }
 }
 
@@ -182,6 +170,7 @@ mod tests {
     #[test]
     fn the_mask_names_what_is_given_and_nothing_else() {
         for (flag, path) in [
+            ("--user-id=0", "user_id"),
             ("--name=a", "display_name"),
             ("--description=", "description"),
             ("--tag=a", "tags"),
@@ -194,7 +183,8 @@ mod tests {
             ("--endpoint=/a", "endpoints"),
             ("--ip=10.0.0.1", "ips"),
             ("--chatbot=a", "chatbots"),
-            ("--tokens-per-day=1", "rate_limits"),
+            ("--tokens-per-day=1", "rate_limits.tokens.per_day"),
+            ("--requests-per-minute=none", "rate_limits.requests.per_minute"),
             ("--no-rate-limits", "rate_limits"),
             ("--observe=ips", "observe"),
         ] {
@@ -227,20 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_single_limit_keeps_the_others_as_they_were_read() {
-        let windows =
-            |minute, hour| pb::RateLimitWindows { per_minute: minute, per_hour: hour, per_day: None };
-        let read = pb::Key {
-            etag: "e7".into(),
-            rate_limits: Some(pb::RateLimits { requests: Some(windows(Some(60), Some(3600))), tokens: None }),
-            ..Default::default()
-        };
-        let update = update(&["--requests-per-minute=100"]);
-        let mut request = update.to_request().unwrap();
-        update.change_limits(&mut request, &read);
-        assert_eq!(request.etag, "e7");
+    fn a_single_limit_is_named_alone() {
+        let request = request(&["--requests-per-minute=100", "--tokens-per-day=none"]);
         let limits = request.key.unwrap().rate_limits.unwrap();
-        assert_eq!(limits.requests, Some(windows(Some(100), Some(3600))));
+        assert_eq!(limits.requests.unwrap().per_minute, Some(100));
+        assert_eq!(limits.tokens, None);
+        let paths = request.update_mask.unwrap().paths;
+        assert_eq!(paths, ["rate_limits.requests.per_minute", "rate_limits.tokens.per_day"]);
     }
 
     #[test]
