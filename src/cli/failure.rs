@@ -168,7 +168,15 @@ fn next_for_reason(reason: &str) -> Option<&'static str> {
             "`keystile keys list` shows the keys that there are; deleted ones with `--state deleted`."
         }
         "OWNER_NOT_FOUND" => "`keystile owners list` shows those that have keys or were changed.",
+        "TOKEN_UNKNOWN" => {
+            "Look it up whole, as it was found; a token that was rotated away is known for its grace."
+        }
         "KEY_DELETED" => "`keystile keys undelete` restores it; then it can be changed.",
+        "KEY_PURGE_DUE" => "It is gone for good: make another key.",
+        "EXPIRATION_TOO_LATE" => {
+            "Give fewer days, or let the key live without end: `keystile keys expire --never`."
+        }
+        "REQUEST_ID_REUSED" => "Give another request id, or repeat the request exactly as it was.",
         "RULE_IS_ANY" => {
             "Everything is allowed there, and nothing can be taken out of that: `keystile keys grant` turns the rule \
              into only what it adds."
