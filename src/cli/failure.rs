@@ -62,6 +62,9 @@ fn sentence(status: &Status) -> String {
     if is_timeout(status) {
         return "The server did not answer in time.".to_owned();
     }
+    if is_foreign(status) {
+        return format!("The connection broke without an answer: {}.", root(status));
+    }
     let message = plain(status.message());
     let message = message.trim().trim_end_matches('.');
     match (status.code(), message) {
@@ -102,17 +105,26 @@ fn unmet(status: &Status, details: &ErrorDetails) -> Vec<String> {
     unmet.map(|violation| plain(&format!("{}: {}", violation.subject, violation.description))).collect()
 }
 
-/// Whether the answer is none of a Keystile server: the connection broke, or something else speaks there.
-fn is_foreign(status: &Status, details: &ErrorDetails) -> bool {
-    let broke = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal);
-    broke && details.error_info().is_none() && status.source().is_some()
+/// Whether there is no answer of a Keystile server: the connection broke, or something else speaks there.
+fn is_foreign(status: &Status) -> bool {
+    let broke = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled);
+    broke && status.source().is_some() && !is_timeout(status)
+}
+
+/// What lies at the bottom of an error.
+fn root(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    plain(&cause.to_string())
 }
 
 fn next(status: &Status, details: &ErrorDetails, caller_known: bool) -> Option<String> {
     if let Some(next) = details.error_info().and_then(|info| next_for_reason(&info.reason)) {
         return Some(next.to_owned());
     }
-    if is_foreign(status, details) {
+    if is_foreign(status) {
         return Some(FOREIGN.to_owned());
     }
     let retry = details.retry_info().and_then(|retry| retry.retry_delay).map(format_seconds);

@@ -154,6 +154,9 @@ impl Which {
                     render::note_propagation(output, answer.propagation.as_ref());
                     changed.extend(answer.key);
                 }
+                Err(status) if self.key_ids.len() == 1 && output.format() == Format::Table => {
+                    return Err(client.failure(&status).into());
+                }
                 Err(status) => {
                     failed.push(failed_json(*key_id, &status));
                     output.note(&format!("key {key_id}: {}", client.failure(&status)));
