@@ -63,7 +63,8 @@ fn words(text: &str) -> Vec<String> {
 
 /// The calls of the program in a line of shell, each as its words. What `xargs` gives is a key.
 fn calls(line: &str) -> Vec<Vec<String>> {
-    let starts = line.match_indices(&format!("{NAME} ")).map(|(at, _)| at);
+    let call = format!("{NAME} ");
+    let starts = line.match_indices(&call).map(|(at, _)| at);
     let starts = starts.filter(|at| line[..*at].chars().next_back().is_none_or(|before| before == ' '));
     let calls = starts.map(|at| {
         let mut words = words(&line[at..]);
