@@ -3,8 +3,8 @@
 //! - The caller's token comes from a file or from the environment, never from a flag: other users of the
 //!   machine can see flags.
 //! - Where no token is given and the server is on this machine (a loopback address), the administrator's
-//!   token that an embedded server leaves in the data directory is used, if this user may read it. It is looked
-//!   for once the server answers: at its first start a server makes it before it listens.
+//!   token that an embedded server leaves in the data directory is used, if this user may read it. At its first
+//!   start a server makes it before it serves: where there is none yet, it is looked for once the server does.
 
 mod token;
 
@@ -15,11 +15,15 @@ use clap::Args;
 use http::Uri;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use self::token::{Embedded, Given, TOKEN, TOKEN_FILE};
 use super::failure::Failure;
@@ -31,6 +35,8 @@ use crate::grpc::pb::key_service_client::KeyServiceClient;
 
 /// Where `keystile serve` listens by default.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+/// Between two looks whether a server serves.
+const SERVING_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// A page of keys with all their patterns may be large.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -91,6 +97,22 @@ impl ServerArgs {
     }
 }
 
+impl ServerArgs {
+    /// Waits until the server serves, for as long as an answer may take.
+    async fn until_serving(&self, channel: &Channel) {
+        let mut health = HealthClient::new(channel.clone());
+        let serving = async {
+            while health.check(HealthCheckRequest::default()).await.is_ok_and(|answer| {
+                // Any other status, and an error too, is for the command itself to find out about.
+                answer.get_ref().status() == ServingStatus::NotServing
+            }) {
+                time::sleep(SERVING_PAUSE).await;
+            }
+        };
+        let _late = time::timeout(self.timeout, serving).await;
+    }
+}
+
 impl ClientArgs {
     /// Finds the caller's token and connects.
     ///
@@ -102,7 +124,12 @@ impl ClientArgs {
         let channel = self.server.connect().await?;
         let (token, closed_token) = match token {
             Some(token) => (Some(token), None),
-            None => self.embedded_token(&given, output),
+            None => {
+                if given.may_come(&self.server.server) {
+                    self.server.until_serving(&channel).await;
+                }
+                self.embedded_token(&given, output)
+            }
         };
         let caller = Caller::new(token.as_ref())?;
         if self.verbose {

@@ -38,7 +38,9 @@ impl Failure {
     pub fn of_status(status: &Status, caller_known: bool) -> Self {
         let details = status.get_error_details();
         let fields = wrong_fields(status, &details);
+        let token_missing = details.error_info().is_some_and(|info| info.reason == "CALLER_TOKEN_MISSING");
         let sentence = match fields.len() {
+            0 if token_missing => "No token of a caller was given.".to_owned(),
             0 => sentence(status),
             1 => "The request has a fault:".to_owned(),
             _ => "The request has faults:".to_owned(),

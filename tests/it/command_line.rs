@@ -3,6 +3,7 @@
 mod audit;
 mod decisions;
 mod failures;
+mod first_start;
 mod keys;
 mod listing;
 mod owners;

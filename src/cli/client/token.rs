@@ -72,6 +72,11 @@ impl Given {
         Ok(Some(SecretString::from(token.trim())))
     }
 
+    /// Whether `server` may be one on this machine that has not made its token yet.
+    pub fn may_come(&self, server: &Uri) -> bool {
+        is_loopback(server) && self.admin_token_file.as_ref().is_some_and(|path| !path.exists())
+    }
+
     /// The embedded server's token, where `server` is on this machine.
     pub fn embedded(&self, server: &Uri) -> Embedded {
         let Some(path) = self.admin_token_file.as_ref().filter(|_| is_loopback(server)) else {
@@ -166,6 +171,9 @@ mod tests {
             assert_eq!(found(server), None, "{server}");
         }
         let missing = given(None, None, Some(Path::new("/nowhere/admin.token")));
+        assert!(missing.may_come(&"http://localhost:1".parse().unwrap()));
+        assert!(!missing.may_come(&"http://10.0.0.7:1".parse().unwrap()));
+        assert!(!given(None, None, Some(admin.path())).may_come(&"http://localhost:1".parse().unwrap()));
         assert_eq!(embedded(&missing, "http://localhost:1"), None);
         assert_eq!(embedded(&Given::default(), "http://localhost:1"), None);
     }
