@@ -13,6 +13,7 @@
 )]
 
 mod code;
+mod command_line;
 mod documents;
 mod layers;
 mod rules;

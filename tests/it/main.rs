@@ -17,6 +17,7 @@ mod bad_input;
 mod bounds;
 mod callers;
 mod change_log;
+mod command_line;
 mod concurrency;
 mod creating;
 mod deciding;
