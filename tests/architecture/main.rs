@@ -13,6 +13,7 @@
 )]
 
 mod code;
+mod deploy;
 mod documents;
 mod layers;
 mod rules;

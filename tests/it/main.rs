@@ -19,6 +19,7 @@ mod change_log;
 mod concurrency;
 mod creating;
 mod deciding;
+mod deploy;
 mod embedded;
 mod first_session;
 mod harness;

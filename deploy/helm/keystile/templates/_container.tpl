@@ -22,6 +22,14 @@
 - { name: KEYSTILE_TLS_KEY_FILE, value: /run/secrets/keystile/tls/tls.key }
 {{- if .Values.tls.clientCa.existingSecret }}
 - { name: KEYSTILE_TLS_CLIENT_CA_FILE, value: /run/secrets/keystile/client-ca/{{ .Values.tls.clientCa.key }} }
+- { name: KEYSTILE_TLS_CLIENT_AUTH, value: {{ .Values.tls.clientCa.auth }} }
+{{- with .Values.tls.clientCa.callers }}
+{{- $callers := list }}
+{{- range $san, $key := . }}
+{{- $callers = append $callers (printf "%s=%s" $san $key) }}
+{{- end }}
+- { name: KEYSTILE_TLS_CLIENT_CALLER, value: {{ join "," $callers | quote }} }
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

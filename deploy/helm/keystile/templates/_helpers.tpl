@@ -83,6 +83,9 @@ capabilities: { drop: [ALL] }
 {{- if and .Values.tls.certManager.enabled (not .Values.tls.certManager.issuerRef.name) }}
 {{- fail "tls.certManager.issuerRef.name: name an issuer" }}
 {{- end }}
+{{- if and .Values.tls.clientCa.callers (not .Values.tls.clientCa.existingSecret) }}
+{{- fail "tls.clientCa.callers: certificates can only be believed with tls.clientCa.existingSecret" }}
+{{- end }}
 {{- else }}
 {{- if or .Values.tls.certManager.enabled .Values.tls.existingSecret .Values.tls.clientCa.existingSecret }}
 {{- fail "tls: certificates are given, but tls.enabled is false: the port would speak plaintext" }}
