@@ -6,6 +6,8 @@
 - { name: KEYSTILE_DATABASE_URL_FILE, value: /run/secrets/keystile/database/{{ .Values.database.urlKey }} }
 - { name: KEYSTILE_DRAIN_DELAY, value: {{ .Values.drain.delaySeconds }}s }
 - { name: KEYSTILE_DRAIN_TIMEOUT, value: {{ .Values.drain.timeoutSeconds }}s }
+# A pod that starts while the database is away waits: liveness answers meanwhile.
+- { name: KEYSTILE_DATABASE_WAIT, value: 10m }
 - { name: KEYSTILE_LOG_FORMAT, value: json }
 {{- if .Values.config }}
 - { name: KEYSTILE_CONFIG, value: /etc/keystile/keystile.toml }
