@@ -14,6 +14,7 @@
 
 mod code;
 mod command_line;
+mod deploy;
 mod documents;
 mod layers;
 mod rules;

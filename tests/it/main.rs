@@ -22,6 +22,7 @@ mod concurrency;
 mod creating;
 mod deciding;
 mod deleting;
+mod deploy;
 mod embedded;
 mod expiring;
 mod first_session;
