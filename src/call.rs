@@ -114,7 +114,9 @@ impl RequestIds {
     #[must_use]
     pub fn of(&self, given: Option<&[u8]>) -> String {
         let is_fit = |id: &[u8]| {
-            (1..=REQUEST_ID_MAX).contains(&id.len()) && id.iter().all(|byte| (b' '..=b'~').contains(byte))
+            (1..=REQUEST_ID_MAX).contains(&id.len())
+                && id.iter().all(|byte| (b' '..=b'~').contains(byte))
+                && id.trim_ascii().len() == id.len()
         };
         match given.filter(|id| is_fit(id)).and_then(|id| std::str::from_utf8(id).ok()) {
             Some(id) => id.to_owned(),
@@ -134,7 +136,9 @@ mod tests {
             assert_eq!(ids.of(Some(fit.as_bytes())), fit);
         }
         let long = "x".repeat(129);
-        for unfit in [&b""[..], b"a\nb", b"a\x1b[31m", b"\xff", "\u{e9}".as_bytes(), long.as_bytes()] {
+        for unfit in
+            [&b""[..], b" a", b"a ", b"a\nb", b"a\x1b[31m", b"\xff", "\u{e9}".as_bytes(), long.as_bytes()]
+        {
             let made = ids.of(Some(unfit));
             assert!(
                 made.len() < 40 && made.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'),

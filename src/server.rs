@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::BootstrapOutcome;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
+use crate::grpc::telemetry_layer;
 use crate::policy::CheckSet;
 use crate::storage::changes::Actor;
 use crate::token::{Token, os_rng};
@@ -49,7 +50,9 @@ pub async fn serve(config: Serve) -> Result<(), ServerError> {
 pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<Token>, ServerError> {
     let open = open_database(database).await?;
     let work = async {
-        let parts = Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System).await?;
+        let parts =
+            Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System, &telemetry_layer::metrics())
+                .await?;
         let token = Token::generate(&tokens.brand, &mut os_rng());
         match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),

@@ -11,6 +11,12 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
+    /// Of ids that are known to be valid: not all zeros.
+    #[must_use]
+    pub fn new(trace_id: [u8; 16], span_id: [u8; 8], flags: u8) -> Self {
+        Self { trace_id, span_id, flags }
+    }
+
     /// Reads `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`. Later versions may have more behind it.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {

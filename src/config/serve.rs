@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Database, Decisions, Fault, Faults, Log, Tokens};
+use super::{Database, Decisions, Fault, Faults, Log, Telemetry, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +46,10 @@ pub struct Serve {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+
+    /// Metrics and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 impl Serve {

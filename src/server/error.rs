@@ -8,6 +8,7 @@ use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::embedded::EmbeddedError;
 use crate::storage::StorageError;
+use crate::telemetry::OpsError;
 use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
 
 /// One sentence for whoever started it, with what to do about it.
@@ -76,6 +77,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The operations port cannot be listened on.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
     /// gRPC serving failed.
     #[error("serving ended: {0}")]
     Serving(String),

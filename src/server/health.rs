@@ -3,6 +3,7 @@
 //!
 //! This version decides from the store alone: it is ready to decide as long as the store answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::running::until;
+use crate::metrics::ServiceMetrics;
 use crate::storage::{StorageError, Store, durability};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -29,7 +31,13 @@ pub(super) async fn reporter_of_open_store() -> (HealthReporter, HealthServer<im
 }
 
 /// Asks the store twice a second and says what came of it.
-pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped: watch::Receiver<bool>) {
+pub(super) async fn follow_store(
+    reporter: HealthReporter,
+    store: Store,
+    ready: Arc<ServiceMetrics>,
+    stopped: watch::Receiver<bool>,
+) {
+    ready.set_ready(true);
     let mut tick = interval(ASK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(until(stopped));
@@ -38,6 +46,7 @@ pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped
         tokio::select! {
             _ = tick.tick() => {}
             () = &mut stop => {
+                ready.set_ready(false);
                 say(&reporter, ServingStatus::NotServing).await;
                 return;
             }
@@ -52,6 +61,7 @@ pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped
             Ok(()) | Err(StorageError::Overloaded) => tracing::info!("the store answers again"),
             Err(error) => tracing::warn!(error = %error, "the store does not answer"),
         }
+        ready.set_ready(is_ready);
         say(&reporter, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
         was_ready = is_ready;
     }

@@ -1,6 +1,7 @@
 //! The running service: listener, services, background tasks, and an orderly end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -15,16 +16,20 @@ use super::parts::Parts;
 use super::{ServerError, first_token, health};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::Serve;
+use crate::config::{OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
+use crate::grpc::connections;
 use crate::grpc::error_layer::ErrorLayer;
 use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 use crate::grpc::pb::audit_service_server::AuditServiceServer;
 use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
 use crate::grpc::pb::budget_service_server::BudgetServiceServer;
 use crate::grpc::pb::key_service_server::KeyServiceServer;
+use crate::grpc::telemetry_layer::{self, TelemetryLayer};
 use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+use crate::metrics::Metrics;
 use crate::storage::Store;
+use crate::telemetry::Ops;
 
 /// Calls that are being answered get so long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +46,9 @@ pub struct Running {
     drained: watch::Sender<bool>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: Vec<JoinHandle<()>>,
+    /// To the last, so that the end can be watched.
+    ops: Option<Ops>,
+    metrics: Arc<Metrics>,
 }
 
 impl Running {
@@ -53,9 +61,15 @@ impl Running {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let database = open_to_serve(&config.database).await?;
-        match assemble(config, &clock, &database).await {
-            Ok(parts) => Self::on(listener, config, clock, database, parts).await,
+        let metrics = telemetry_layer::metrics();
+        let ops = match config.telemetry.ops_listen {
+            OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
+            OpsListen::Off => None,
+        };
+        let mut database = open_to_serve(&config.database).await?;
+        database.store = database.store.measured(&metrics.store);
+        match assemble(config, &clock, &database, &metrics).await {
+            Ok(parts) => Self::on(listener, config, clock, database, parts, metrics, ops).await,
             Err(error) => {
                 if let Err(closing) = database.close().await {
                     tracing::warn!(error = %closing, "the database could not be closed");
@@ -71,6 +85,8 @@ impl Running {
         clock: Clock,
         database: OpenDatabase,
         parts: Parts,
+        metrics: Arc<Metrics>,
+        ops: Option<Ops>,
     ) -> Result<Self, ServerError> {
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
@@ -89,30 +105,52 @@ impl Running {
         let reflection_error =
             |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
         let router = Server::builder()
+            .layer(TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold()))
             .layer(ErrorLayer)
             .layer(AuthLayer::new(auth))
             .add_service(health_service)
             .add_service(reflect().build_v1().map_err(reflection_error)?)
             .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
-            .add_service(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer.clone())))
+            .add_service(AuthorizeServiceServer::new(AuthorizeApi::new(
+                authorizer.clone(),
+                Arc::clone(&metrics.calls),
+            )))
             .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
             .add_service(AuditServiceServer::new(AuditApi));
         // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = connections::counted(incoming, Arc::clone(&metrics.calls));
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
         let background = vec![
             tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
-            tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
+            tokio::spawn(health::follow_store(
+                reporter,
+                database.store.clone(),
+                Arc::clone(&metrics.service),
+                stopped,
+            )),
         ];
         tracing::info!(address = %address, auth = !config.no_auth, "serving");
-        Ok(Self { address, authorizer, database, stop, drained, serving, background })
+        Ok(Self { address, authorizer, database, stop, drained, serving, background, ops, metrics })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the operations port listens, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(Ops::address)
+    }
+
+    /// What it counts and measures of itself.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The use case of the hot path, for looking at its counts.
@@ -157,8 +195,14 @@ impl Running {
     }
 }
 
-async fn assemble(config: &Serve, clock: &Clock, database: &OpenDatabase) -> Result<Parts, ServerError> {
-    let parts = Parts::on(&database.store, &config.tokens, config.decisions.observe, clock).await?;
+async fn assemble(
+    config: &Serve,
+    clock: &Clock,
+    database: &OpenDatabase,
+    metrics: &Metrics,
+) -> Result<Parts, ServerError> {
+    let observe = config.decisions.observe;
+    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     Ok(parts)
 }

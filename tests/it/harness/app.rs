@@ -81,6 +81,7 @@ impl AppBuilder {
         let fixed = [
             "test",
             "--listen=127.0.0.1:0",
+            "--ops-listen=127.0.0.1:0",
             &format!("--database-url={url}"),
             &format!("--bootstrap-token-file={}", token_file.display()),
             "--allow-data-loss",
@@ -119,6 +120,11 @@ impl App {
 
     pub fn address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    /// The operations port.
+    pub fn ops(&self) -> String {
+        self.running.ops_address().expect("it has one").to_string()
     }
 
     pub fn channel(&self) -> Channel {
