@@ -9,7 +9,7 @@
 //!
 //! What does not belong here: when something is counted, which whoever does it knows; how the page is served.
 
-mod bcrypt;
+mod bcrypt_pools;
 mod calls;
 mod cells;
 mod decisions;
@@ -19,7 +19,7 @@ mod process;
 mod service;
 mod store;
 
-pub use bcrypt::{BcryptMetrics, PoolMetrics};
+pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
 pub use calls::{CODES, CallMetrics, MethodMetrics};
 pub use cells::{Counter, Gauge, Held};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};

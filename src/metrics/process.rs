@@ -85,10 +85,10 @@ mod tests {
     fn a_programs_name_may_hold_anything() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 9 0 0 0 250 150 0 0 20 0 12 0 5000 1048576 256 99 1";
         let stat = Stat::parse(stat, "cpu 1 2\nbtime 1700000000\n", 9).unwrap();
-        let ticks = clock_ticks_per_second() as f64;
+        let ticks = f64::from(u32::try_from(clock_ticks_per_second()).unwrap());
         assert_eq!(stat.cpu_seconds, 400.0 / ticks);
         assert_eq!(stat.start_seconds, 1_700_000_000.0 + 5_000.0 / ticks);
         assert_eq!((stat.threads, stat.virtual_bytes, stat.open_fds), (12, 1_048_576, 8));
-        assert_eq!(stat.resident_bytes, 256 * page_size() as i64);
+        assert_eq!(stat.resident_bytes, 256 * i64::try_from(page_size()).unwrap());
     }
 }

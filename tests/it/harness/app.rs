@@ -81,13 +81,14 @@ impl AppBuilder {
         let fixed = [
             "test",
             "--listen=127.0.0.1:0",
-            "--ops-listen=127.0.0.1:0",
             &format!("--database-url={url}"),
             &format!("--bootstrap-token-file={}", token_file.display()),
             "--allow-data-loss",
             "--bcrypt-cost=4",
         ];
-        let arguments = fixed.into_iter().map(str::to_owned).chain(self.flags);
+        let has_ops = self.flags.iter().any(|flag| flag.starts_with("--ops-listen"));
+        let ops = (!has_ops).then(|| "--ops-listen=127.0.0.1:0".to_owned());
+        let arguments = fixed.into_iter().map(str::to_owned).chain(ops).chain(self.flags);
         let config = Arguments::parse_from(arguments).serve;
         let running = Running::start(&config, self.clock).await.expect("the service starts");
         App { database, running, admin_token, _dir: dir }
