@@ -31,7 +31,7 @@ impl Parts {
         metrics: &Metrics,
     ) -> Result<Self, ServerError> {
         let peppers = Arc::new(peppers(store, tokens).await?);
-        // One for proving tokens and one for making them: a flood of unknown tokens must not keep an
+        // One for proving tokens and one for making them, or looking them up: a flood of unknown tokens must not keep an
         // administrator from creating keys.
         let bcrypt = || BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
         let authorizer = Authorizer::new(
