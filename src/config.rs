@@ -19,6 +19,7 @@ pub mod environment;
 mod fault;
 mod log;
 mod serve;
+mod tls;
 mod tokens;
 
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
@@ -26,6 +27,7 @@ pub use decisions::Decisions;
 pub use fault::{Fault, Faults};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;
+pub use tls::{ClientAuth, ClientCaller, Tls, TlsFiles};
 pub use tokens::{BCRYPT_QUEUE_MAX, BCRYPT_THREADS_MAX, Tokens};
 
 #[cfg(test)]

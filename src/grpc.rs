@@ -15,6 +15,7 @@ pub mod error_layer;
 mod key_service;
 mod page_token;
 pub mod pb;
+pub mod peer;
 mod redact;
 pub mod violations;
 

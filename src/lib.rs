@@ -13,6 +13,8 @@ pub mod policy;
 
 pub mod token;
 
+pub mod tls;
+
 pub mod storage;
 
 pub mod admin;

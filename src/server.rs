@@ -1,12 +1,17 @@
 //! The composition root: configuration, parts, listener, end.
 
+mod certificates;
 mod database;
 mod error;
 mod first_token;
+mod handshakes;
 mod health;
+mod health_listener;
+mod listener;
 mod parts;
 mod running;
 
+pub use certificates::Certificates;
 pub use database::{OpenDatabase, migrate, open_database};
 pub use error::ServerError;
 pub use first_token::{TOKEN_FILE, write as write_token};

@@ -9,6 +9,7 @@
 
 pub mod budgets;
 pub mod changes;
+mod connect;
 pub mod durability;
 pub mod enclava_source;
 mod errors;

@@ -8,6 +8,7 @@ use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::embedded::EmbeddedError;
 use crate::storage::StorageError;
+use crate::tls::TlsFileError;
 use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
 
 /// One sentence for whoever started it, with what to do about it.
@@ -76,6 +77,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// A file of TLS cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFileError),
     /// gRPC serving failed.
     #[error("serving ended: {0}")]
     Serving(String),

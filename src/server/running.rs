@@ -1,6 +1,8 @@
 //! The running service: listener, services, background tasks, and an orderly end.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -8,11 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use super::certificates::Certificates;
 use super::database::{OpenDatabase, open_to_serve};
 use super::parts::Parts;
-use super::{ServerError, first_token, health};
+use super::{ServerError, first_token, health, health_listener, listener};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::Serve;
@@ -34,6 +36,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    health_address: Option<SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
     authorizer: Authorizer,
     database: OpenDatabase,
     stop: watch::Sender<bool>,
@@ -50,12 +54,10 @@ impl Running {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
         config.validate()?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let listeners = Listeners::bind(config).await?;
         let database = open_to_serve(&config.database).await?;
         match assemble(config, &clock, &database).await {
-            Ok(parts) => Self::on(listener, config, clock, database, parts).await,
+            Ok(parts) => Self::on(listeners, config, clock, database, parts).await,
             Err(error) => {
                 if let Err(closing) = database.close().await {
                     tracing::warn!(error = %closing, "the database could not be closed");
@@ -66,14 +68,13 @@ impl Running {
     }
 
     async fn on(
-        listener: TcpListener,
+        listeners: Listeners,
         config: &Serve,
         clock: Clock,
         database: OpenDatabase,
         parts: Parts,
     ) -> Result<Self, ServerError> {
-        let address =
-            listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let Listeners { grpc, address, health: health_listener, certificates } = listeners;
         let (stop, stopped) = watch::channel(false);
         let (drained, last_answered) = watch::channel(false);
         let Parts { admin, authorizer } = parts;
@@ -88,6 +89,24 @@ impl Running {
         };
         let reflection_error =
             |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
+        let mut background = vec![
+            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
+            tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped.clone())),
+        ];
+        if let Some(certificates) = &certificates {
+            background.push(tokio::spawn(Arc::clone(certificates).follow(clock.clone(), until(stopped.clone()))));
+        }
+        let mut health_address = None;
+        if let Some((listener, address)) = health_listener {
+            health_address = Some(address);
+            let health_service = health_service.clone();
+            let health = health_listener::serve(listener, health_service, until(stopped.clone()));
+            background.push(tokio::spawn(async {
+                if let Err(error) = health.await {
+                    tracing::error!(error = %error, "serving health ended");
+                }
+            }));
+        }
         let router = Server::builder()
             .layer(ErrorLayer)
             .layer(AuthLayer::new(auth))
@@ -98,21 +117,31 @@ impl Running {
             .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
             .add_service(AuditServiceServer::new(AuditApi));
-        // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
-        let background = vec![
-            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
-            tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
-        ];
-        tracing::info!(address = %address, auth = !config.no_auth, "serving");
-        Ok(Self { address, authorizer, database, stop, drained, serving, background })
+        listener::warn_of_clear(address, certificates.as_ref());
+        let incoming = listener::incoming(grpc, certificates.clone(), until(stopped));
+        // The end of the connections that come is the signal: those that are open are told to go away then.
+        let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, pending()));
+        let (tls, health) = (certificates.is_some(), health_address.map(tracing::field::display));
+        tracing::info!(address = %address, auth = !config.no_auth, tls, health.address = health, "serving");
+        Ok(Self { address, health_address, certificates, authorizer, database, stop, drained, serving, background })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers for health alone, if anywhere.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_address
+    }
+
+    /// The listener's certificates, where it speaks TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
     }
 
     /// The use case of the hot path, for looking at its counts.
@@ -155,6 +184,35 @@ impl Running {
         tracing::info!("stopped");
         self.database.close().await
     }
+}
+
+/// What is listened on, before anything is served.
+struct Listeners {
+    grpc: TcpListener,
+    address: SocketAddr,
+    health: Option<(TcpListener, SocketAddr)>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Listeners {
+    async fn bind(config: &Serve) -> Result<Self, ServerError> {
+        let certificates = Certificates::load(&config.tls)?.map(Arc::new);
+        let (grpc, address) = bind(config.listen).await?;
+        let health = match config.tls.health_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { grpc, address, health, certificates })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let attempt = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    attempt.await.map_err(|source| ServerError::Listen { address, source })
 }
 
 async fn assemble(config: &Serve, clock: &Clock, database: &OpenDatabase) -> Result<Parts, ServerError> {

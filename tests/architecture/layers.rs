@@ -13,20 +13,32 @@ struct Layer {
 }
 
 /// The modules in dependency order: each uses only those before it.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 13] = [
     Layer { name: "clock", uses: &[] },
     Layer { name: "policy", uses: &[] },
     Layer { name: "token", uses: &[] },
-    Layer { name: "storage", uses: &["policy", "token"] },
+    Layer { name: "tls", uses: &[] },
+    Layer { name: "storage", uses: &["policy", "token", "tls"] },
     Layer { name: "admin", uses: &["clock", "policy", "token", "storage"] },
     Layer { name: "authorize", uses: &["clock", "policy", "token", "storage"] },
     Layer { name: "grpc", uses: &["clock", "policy", "storage", "admin", "authorize"] },
     Layer { name: "embedded", uses: &[] },
-    Layer { name: "config", uses: &["policy", "token", "embedded"] },
+    Layer { name: "config", uses: &["policy", "token", "tls", "embedded"] },
     Layer { name: "telemetry", uses: &["config"] },
     Layer {
         name: "server",
-        uses: &["clock", "policy", "token", "storage", "admin", "authorize", "grpc", "embedded", "config"],
+        uses: &[
+            "clock",
+            "policy",
+            "token",
+            "tls",
+            "storage",
+            "admin",
+            "authorize",
+            "grpc",
+            "embedded",
+            "config",
+        ],
     },
     Layer {
         name: "cli",
@@ -34,6 +46,7 @@ const LAYERS: [Layer; 12] = [
             "clock",
             "policy",
             "token",
+            "tls",
             "storage",
             "admin",
             "authorize",
@@ -47,8 +60,21 @@ const LAYERS: [Layer; 12] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 5] = [
-    (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
+const RESERVED: [(&[&str], &[&str]); 8] = [
+    (
+        &[
+            "diesel",
+            "diesel_async",
+            "diesel_migrations",
+            "deadpool",
+            "tokio_postgres",
+            "tokio_postgres_rustls",
+        ],
+        &["storage"],
+    ),
+    (&["rustls_native_certs", "x509_cert"], &["tls"]),
+    (&["rustls"], &["tls", "server", "cli"]),
+    (&["tokio_rustls"], &["server", "cli"]),
     (
         &[
             "tonic",
