@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 
 use super::{AuthorizeError, Authorizer, Freshness, Proof};
 use crate::policy::{
-    AccessRequest, CheckSet, Dimension, DimensionSet, Key, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
-    SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
+    AccessRequest, CheckSet, Dimension, DimensionSet, Key, KeyId, KeyPolicy, KeySnapshot, Reason,
+    SCOPE_ADMIN, SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
 };
 use crate::storage::keys;
 use crate::storage::secrets::Whose;
@@ -117,12 +117,7 @@ impl Authorizer {
 }
 
 /// Checks 1 to 5 and the scopes.
-fn admit(
-    key: Key,
-    peer: Option<IpAddr>,
-    needed: Needed,
-    now: DateTime<Utc>,
-) -> Result<Caller, CallerError> {
+fn admit(key: Key, peer: Option<IpAddr>, needed: Needed, now: DateTime<Utc>) -> Result<Caller, CallerError> {
     let policy = KeyPolicy { observe: CheckSet::EMPTY, ..key.policy };
     let address = peer.map(|peer| peer.to_string());
     let access = AccessRequest {

@@ -223,12 +223,15 @@ impl Interceptor for Caller {
 fn server_uri(text: &str) -> Result<Uri, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let uri: Uri = url.parse().map_err(|_| refused_uri())?;
-    let complete = matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some() && uri.path() == "/";
+    let complete =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some() && uri.path() == "/";
     if complete { Ok(uri) } else { Err(refused_uri()) }
 }
 
 fn refused_uri() -> String {
-    format!("a server is written like {DEFAULT_SERVER}, or https://keystile.internal:50051 where it speaks TLS")
+    format!(
+        "a server is written like {DEFAULT_SERVER}, or https://keystile.internal:50051 where it speaks TLS"
+    )
 }
 
 fn read_token_file(path: &Path) -> anyhow::Result<SecretString> {

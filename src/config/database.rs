@@ -102,10 +102,7 @@ fn url_fault(url: &SecretString) -> Option<Fault> {
         None => "must start with postgres:// or postgresql://".to_owned(),
         Some("") => "names no database; write postgres://user@host:5432/database".to_owned(),
         // The files are read again where it is connected: what is checked here is not kept.
-        Some(_) => DatabaseTls::split(url)
-            .and_then(|(_, tls)| Ok(tls.client_config()?))
-            .err()?
-            .to_string(),
+        Some(_) => DatabaseTls::split(url).and_then(|(_, tls)| Ok(tls.client_config()?)).err()?.to_string(),
     };
     Some(Fault::new(DATABASE_URL, problem))
 }

@@ -137,7 +137,8 @@ impl Tls {
             let unusable = PemFile::read(path).and_then(|file| roots(&file)).err();
             faults.extend(unusable.map(|error| Fault::new(CLIENT_CA_FILE, error.to_string())));
         } else {
-            let without = format!("means nothing without {CLIENT_CA_FILE}, the authorities of the certificates");
+            let without =
+                format!("means nothing without {CLIENT_CA_FILE}, the authorities of the certificates");
             faults.extend(self.client_auth.map(|_| Fault::new(CLIENT_AUTH, without.clone())));
             if !self.client_callers.is_empty() {
                 faults.push(Fault::new(CLIENT_CALLER, without));
@@ -158,7 +159,8 @@ impl Tls {
         for ClientCaller { name, key_id } in &self.client_callers {
             let first = *keys.entry(name.to_string()).or_insert(*key_id);
             if first != *key_id {
-                let problem = format!("{name} stands for key {first} and for key {key_id}; keep one of the two");
+                let problem =
+                    format!("{name} stands for key {first} and for key {key_id}; keep one of the two");
                 faults.push(Fault::new(CLIENT_CALLER, problem));
             }
         }

@@ -59,7 +59,10 @@ impl Certificates {
     pub fn load(settings: &Tls) -> Result<Option<Self>, TlsFileError> {
         let Some(files) = settings.files() else { return Ok(None) };
         let first = Contents::read(&files)?;
-        let current = RwLock::new(first.parse(&files)?);
+        let current = first.parse(&files)?;
+        let client_auth = files.clients.as_ref().map(|(_, auth)| tracing::field::debug(auth));
+        tracing::info!(expires_at = %current.expires_at, client_auth, "gRPC is served by TLS");
+        let current = RwLock::new(current);
         let callers = settings.client_callers.iter().map(|caller| (caller.name.clone(), caller.key_id));
         Ok(Some(Self { callers: callers.collect(), files, first, current }))
     }
@@ -81,10 +84,7 @@ impl Certificates {
     /// # Errors
     /// The certificate's names, where they stand for no key, or for more than one; `Ok(None)` where no certificate
     /// stands for any key.
-    pub(super) fn caller(
-        &self,
-        certificate: &CertificateDer<'_>,
-    ) -> Result<Option<KeyId>, Vec<ClientName>> {
+    pub(super) fn caller(&self, certificate: &CertificateDer<'_>) -> Result<Option<KeyId>, Vec<ClientName>> {
         if self.callers.is_empty() {
             return Ok(None);
         }
@@ -192,7 +192,10 @@ impl Follower {
         let told = match &self.faulty {
             Some((last, told)) if *last == fault => {
                 if !told {
-                    tracing::error!(error = fault, "the files of TLS have changed and cannot be used; the last good ones stay in force");
+                    tracing::error!(
+                        error = fault,
+                        "the files of TLS have changed and cannot be used; the last good ones stay in force"
+                    );
                 }
                 true
             }

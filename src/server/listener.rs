@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -31,6 +31,7 @@ use crate::tls::HandshakeFault;
 
 const HANDSHAKES_MAX: usize = 512;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(1);
 /// What handshakes under way get when the listener is to end.
 const LAST_HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where the process has no file left for a connection, others have to end first.
@@ -127,15 +128,17 @@ impl Entrance {
 
     async fn shake_hands(self, stream: TcpStream, address: SocketAddr, certificates: Arc<Certificates>) {
         let acceptor = TlsAcceptor::from(certificates.config());
-        let fault = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => {
                 let peer = Peer { address, key_id: self.caller(&stream, address, &certificates) };
-                return self.hand_on(Transport::Tls(Box::new(stream)), peer).await;
+                self.hand_on(Transport::Tls(Box::new(stream)), peer).await;
             }
-            Ok(Err(error)) => HandshakeFault::of(&error),
-            Err(_) => HandshakeFault::TimedOut,
-        };
-        self.log.failed(&fault, address);
+            Ok(Err((error, stream))) => {
+                self.log.failed(&HandshakeFault::of(&error), address);
+                let_go(stream).await;
+            }
+            Err(_) => self.log.failed(&HandshakeFault::TimedOut, address),
+        }
     }
 
     fn caller(
@@ -156,6 +159,19 @@ impl Entrance {
         if self.connections.send(Ok(Connection { transport, peer })).await.is_err() {
             tracing::debug!("a connection came when the service was stopping");
         }
+    }
+}
+
+/// Closes a connection so that the client reads why: a socket that is closed with something unread in it takes back
+/// what was sent last.
+async fn let_go(mut stream: TcpStream) {
+    let leaving = async {
+        stream.shutdown().await?;
+        while stream.read(&mut [0; 1024]).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    if !matches!(timeout(LET_GO_TIMEOUT, leaving).await, Ok(Ok(()))) {
+        tracing::debug!("a client that was refused did not leave by itself");
     }
 }
 
@@ -231,11 +247,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         forward!(self, transport => transport.poll_write(context, bytes))
     }
 

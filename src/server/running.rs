@@ -94,7 +94,8 @@ impl Running {
             tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped.clone())),
         ];
         if let Some(certificates) = &certificates {
-            background.push(tokio::spawn(Arc::clone(certificates).follow(clock.clone(), until(stopped.clone()))));
+            background
+                .push(tokio::spawn(Arc::clone(certificates).follow(clock.clone(), until(stopped.clone()))));
         }
         let mut health_address = None;
         if let Some((listener, address)) = health_listener {
@@ -117,13 +118,22 @@ impl Running {
             .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
             .add_service(AuditServiceServer::new(AuditApi));
-        listener::warn_of_clear(address, certificates.as_ref());
         let incoming = listener::incoming(grpc, certificates.clone(), until(stopped));
         // The end of the connections that come is the signal: those that are open are told to go away then.
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, pending()));
-        let (tls, health) = (certificates.is_some(), health_address.map(tracing::field::display));
-        tracing::info!(address = %address, auth = !config.no_auth, tls, health.address = health, "serving");
-        Ok(Self { address, health_address, certificates, authorizer, database, stop, drained, serving, background })
+        tracing::info!(address = %address, auth = !config.no_auth, "serving");
+        listener::warn_of_clear(address, certificates.as_ref());
+        Ok(Self {
+            address,
+            health_address,
+            certificates,
+            authorizer,
+            database,
+            stop,
+            drained,
+            serving,
+            background,
+        })
     }
 
     /// Where it listens.

@@ -104,11 +104,10 @@ impl EnclavaSource {
     /// [`SourceError`].
     pub async fn open(url: &SecretString) -> Result<Self, SourceError> {
         let connector = Connector::of_url(url.expose_secret()).map_err(SourceError::Unreachable)?;
-        let mut connection =
-            match timeout(CONNECT_TIMEOUT, connector.connect()).await {
-                Ok(connected) => connected.map_err(|error| SourceError::Unreachable(error.to_string()))?,
-                Err(_) => return Err(no_answer(CONNECT_TIMEOUT)),
-            };
+        let mut connection = match timeout(CONNECT_TIMEOUT, connector.connect()).await {
+            Ok(connected) => connected.map_err(|error| SourceError::Unreachable(error.to_string()))?,
+            Err(_) => return Err(no_answer(CONNECT_TIMEOUT)),
+        };
         bounded(connection.batch_execute(BEGIN)).await?;
         check_table(&mut connection, "api_keys", &KEY_COLUMNS).await?;
         check_table(&mut connection, "users", &OWNER_COLUMNS).await?;

@@ -50,7 +50,9 @@ pub enum TlsFileError {
         key: PathBuf,
     },
     /// The platform has none.
-    #[error("this machine has no certificates of authorities to trust: install ca-certificates, or name a file")]
+    #[error(
+        "this machine has no certificates of authorities to trust: install ca-certificates, or name a file"
+    )]
     NoPlatformRoots,
     /// A defect.
     #[error("TLS cannot be set up: {0}")]
@@ -163,10 +165,9 @@ impl Identity {
         super::expires_at(&chain).map_err(|what| TlsFileError::unusable(&certificate.path, what))?;
         match CertifiedKey::from_der(chain, key.key()?, &super::provider()) {
             Ok(certified) => Ok(Self(Arc::new(certified))),
-            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(TlsFileError::Mismatch {
-                certificate: certificate.path.clone(),
-                key: key.path.clone(),
-            }),
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(TlsFileError::Mismatch { certificate: certificate.path.clone(), key: key.path.clone() })
+            }
             Err(Error::InvalidCertificate(error)) => Err(TlsFileError::unusable(&certificate.path, error)),
             Err(error) => Err(TlsFileError::unusable(&key.path, error)),
         }

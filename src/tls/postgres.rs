@@ -214,7 +214,8 @@ fn decoded(name: &'static str, value: &str) -> Result<String, DatabaseTlsError> 
             continue;
         }
         let (digits, after) = after.split_at_checked(2).ok_or(DatabaseTlsError::Encoding(name))?;
-        let digits = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|it| it.is_ascii_hexdigit()));
+        let digits =
+            str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|it| it.is_ascii_hexdigit()));
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(byte.ok_or(DatabaseTlsError::Encoding(name))?);
         rest = after;
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn words_on_tls_are_taken_out_of_a_url() {
-        let url = "postgres://me:s%40@h:5/d?application_name=x&sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem";
+        let url =
+            "postgres://me:s%40@h:5/d?application_name=x&sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem";
         let (rest, tls) = split(&format!("{url}&connect_timeout=3"));
         assert_eq!(rest, "postgres://me:s%40@h:5/d?application_name=x&connect_timeout=3");
         let root_certificates = Some("/etc/ca.pem".to_owned());

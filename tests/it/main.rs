@@ -32,4 +32,5 @@ mod proving;
 mod raw;
 mod readme;
 mod schema;
+mod tls;
 mod wire;

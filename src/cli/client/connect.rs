@@ -59,7 +59,9 @@ impl TlsArgs {
             (None, None) => None,
             _ => {
                 let failure = Failure::new("A client certificate and its key belong together.");
-                return Err(failure.next("Give both --client-cert-file and --client-key-file, or none.").into());
+                return Err(failure
+                    .next("Give both --client-cert-file and --client-key-file, or none.")
+                    .into());
             }
         };
         let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -67,7 +69,8 @@ impl TlsArgs {
             let is_told = self.ca_file.is_some() || identity.is_some() || self.server_name.is_some();
             if is_told {
                 // Better refused than sent in the clear.
-                let failure = Failure::new(format!("{server} is not reached by TLS, but settings of TLS are given."));
+                let failure =
+                    Failure::new(format!("{server} is not reached by TLS, but settings of TLS are given."));
                 let next = "Write https:// in --server or KEYSTILE_SERVER, or leave --ca-file, --client-cert-file \
                             and --server-name (and their variables) out.";
                 return Err(failure.next(next).into());
@@ -82,11 +85,12 @@ impl TlsArgs {
             Failure::new(format!("No authority to trust: {error}.")).next("--ca-file names the file of one.")
         })?;
         let identity = identity.map(|(certificate, key)| Identity::read(certificate, key)).transpose();
-        let identity =
-            identity.map_err(|error| Failure::new(format!("The client certificate cannot be used: {error}.")))?;
+        let identity = identity
+            .map_err(|error| Failure::new(format!("The client certificate cannot be used: {error}.")))?;
         let config = grpc_client(trusted, identity.as_ref()).context("TLS cannot be set up")?;
         let name = self.server_name.clone().unwrap_or_else(|| host.clone());
-        let name = ServerName::try_from(name.clone()).map_err(|_| Failure::new(format!("{name} is no host name.")))?;
+        let name = ServerName::try_from(name.clone())
+            .map_err(|_| Failure::new(format!("{name} is no host name.")))?;
         Ok(Route { server: server.clone(), host, tls: Some((Arc::new(config), name)) })
     }
 
@@ -158,7 +162,8 @@ enum Trouble {
 
 impl Route {
     async fn open(self, arrival: watch::Sender<Arrival>) -> io::Result<Noting> {
-        let stream = TcpStream::connect((self.host.as_str(), self.server.port_u16().unwrap_or_default())).await?;
+        let stream =
+            TcpStream::connect((self.host.as_str(), self.server.port_u16().unwrap_or_default())).await?;
         stream.set_nodelay(true)?;
         let transport = match self.tls {
             None => Transport::Clear(stream),
@@ -196,7 +201,9 @@ fn worded(fault: &HandshakeFault, name: &str) -> (String, &'static str) {
     let sentence = match fault {
         HandshakeFault::NotTls => "it does not speak TLS".to_owned(),
         HandshakeFault::Left => "it closed the connection before TLS was agreed on".to_owned(),
-        HandshakeFault::UnknownIssuer => "its certificate comes from an authority that is not trusted here".to_owned(),
+        HandshakeFault::UnknownIssuer => {
+            "its certificate comes from an authority that is not trusted here".to_owned()
+        }
         HandshakeFault::Expired => "its certificate has expired".to_owned(),
         HandshakeFault::NotYetValid => "its certificate is not valid yet".to_owned(),
         HandshakeFault::WrongName => format!("its certificate is not for the name {name}"),
@@ -298,11 +305,7 @@ impl AsyncRead for Noting {
 }
 
 impl AsyncWrite for Noting {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().transport {
             Transport::Clear(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),

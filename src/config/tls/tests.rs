@@ -84,7 +84,9 @@ fn settings_that_do_not_go_together_are_told_at_once() {
   KEYSTILE_TLS_CLIENT_AUTH: means nothing without KEYSTILE_TLS_CLIENT_CA_FILE, the authorities of the certificates
   KEYSTILE_TLS_CLIENT_CALLER: means nothing without KEYSTILE_TLS_CLIENT_CA_FILE, the authorities of the certificates"
     );
-    assert!(faults(&["--tls-key-file", &key]).contains("KEYSTILE_TLS_KEY_FILE: needs KEYSTILE_TLS_CERT_FILE"));
+    assert!(
+        faults(&["--tls-key-file", &key]).contains("KEYSTILE_TLS_KEY_FILE: needs KEYSTILE_TLS_CERT_FILE")
+    );
     let told = faults(&["--tls-client-ca-file", &cert]);
     assert!(told.contains("KEYSTILE_TLS_CLIENT_CA_FILE: asks clients for certificates"), "{told}");
     let told = faults(&["--health-listen=127.0.0.1:50051"]);
