@@ -19,6 +19,7 @@ pub mod migrations;
 pub mod owners;
 pub mod peppers;
 mod pool;
+pub mod probe;
 mod schema;
 pub mod secrets;
 pub mod usage;

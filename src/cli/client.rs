@@ -35,6 +35,8 @@ use crate::grpc::pb::key_service_client::KeyServiceClient;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
 const TOKEN: &str = "KEYSTILE_TOKEN";
 const TOKEN_FILE: &str = "KEYSTILE_TOKEN_FILE";
+/// The variables of those who call a server that no flag names.
+pub(super) const VARIABLES: [&str; 2] = [TOKEN, TOKEN_FILE];
 /// What an embedded server calls the file with the administrator's token.
 const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// More than any token has (72 bytes); keeps a wrong path from filling the memory.

@@ -30,6 +30,11 @@ impl ServeCommand {
     /// Why it could not start, or ended.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::init(&self.serve.log)?;
+        let effective = &self.serve.effective;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %effective, "starting");
+        for warning in &effective.warnings {
+            tracing::warn!("{warning}");
+        }
         server::serve(self.serve).await?;
         Ok(ExitCode::SUCCESS)
     }

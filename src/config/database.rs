@@ -6,16 +6,19 @@
 //! | `--data-dir` | `KEYSTILE_DATA_DIR` | `keystile` in the user's data directory; for root `/var/lib/keystile` | |
 //! | `--auto-migrate` | `KEYSTILE_AUTO_MIGRATE` | false | |
 //! | `--allow-data-loss` | `KEYSTILE_ALLOW_DATA_LOSS` | false | |
+//! | `--database-wait` | `KEYSTILE_DATABASE_WAIT` | `10s` | 0 to 10 minutes |
 //! | `--pool-size` | `KEYSTILE_POOL_SIZE` | 16 | 2 to 1000 connections |
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Fault, Faults};
+use super::{Fault, Faults, duration};
 use crate::embedded;
 
 /// The variable that holds the database's URL.
@@ -57,6 +60,11 @@ pub struct Database {
     /// For tests and trials: none of the guarantees hold then.
     #[arg(long, env = "KEYSTILE_ALLOW_DATA_LOSS", value_parser = BoolishValueParser::new())]
     pub allow_data_loss: bool,
+
+    /// How long to try a database that does not answer at start, 0s to 10m; 0s is one try
+    #[arg(long, value_name = "LENGTH", env = "KEYSTILE_DATABASE_WAIT", default_value = "10s",
+          value_parser = duration::up_to_ten_minutes)]
+    pub database_wait: Duration,
 
     /// Connections to the database, 2 to 1000
     #[arg(long, value_name = "N", env = "KEYSTILE_POOL_SIZE", default_value_t = 16,
@@ -107,7 +115,12 @@ fn url_fault(url: &SecretString) -> Option<Fault> {
                            network or a local proxy (pgbouncer, stunnel), and leave sslmode out";
             Some(Fault::new(DATABASE_URL, problem))
         }
-        Some(_) => None,
+        Some(_) => {
+            let error = tokio_postgres::Config::from_str(url).err()?;
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            let why = why.unwrap_or_else(|| error.to_string());
+            Some(Fault::new(DATABASE_URL, format!("is no URL of a PostgreSQL database: {why}")))
+        }
     }
 }
 

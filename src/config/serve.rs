@@ -13,11 +13,15 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Database, Decisions, Drain, Fault, Faults, Log, Tokens};
+use super::{ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Log, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
+    /// The configuration file.
+    #[command(flatten)]
+    pub config_file: ConfigFile,
+
     /// Address and port to serve gRPC on
     #[arg(long, value_name = "ADDRESS:PORT", env = "KEYSTILE_LISTEN", default_value = "127.0.0.1:50051",
           value_parser = listen_address)]
@@ -50,6 +54,10 @@ pub struct Serve {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+
+    /// All of these with where each came from, for whoever looks on.
+    #[arg(skip)]
+    pub effective: Effective,
 }
 
 impl Serve {

@@ -14,7 +14,7 @@ use super::stage::{Stage, Stages};
 
 /// Takes the address, and says at once if it cannot be had.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|why| ServerError::Listen { address, why })
 }
 
 /// The connections that `listener` takes, until the service closes.

@@ -20,7 +20,7 @@ use super::incoming::{bind, incoming};
 use super::late::Late;
 use super::parts::Parts;
 use super::stage::{Stage, Stages};
-use super::supervise::Supervisor;
+use super::supervise::{PartResult, Supervisor};
 use super::{ServerError, first_token, router};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
@@ -52,7 +52,7 @@ impl Bound {
         config.validate()?;
         let listener = bind(config.listen).await?;
         let address =
-            listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+            listener.local_addr().map_err(|why| ServerError::Listen { address: config.listen, why })?;
         let health = Health::starting();
         let late = Late::new(router::early(&health)?);
         let mut supervisor = Supervisor::new();
@@ -82,12 +82,13 @@ impl Bound {
     /// Everything that runs beside the calls: one line each.
     fn spawn_background(&mut self, authorizer: &Authorizer, store: &Store, cluster: Option<Cluster>) {
         let stages = self.supervisor.stages();
+        let supervisor = &mut self.supervisor;
         let flushing = flush_uses(authorizer.clone(), store.clone(), stages.clone());
+        supervisor.spawn("flushing counts", Stage::Answered, flushing);
         let following = self.health.clone().follow(store.clone(), stages.clone());
-        self.supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
-        self.supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
+        supervisor.spawn("following the store", Stage::Draining, following);
         if let Some(mut cluster) = cluster {
-            self.supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
+            supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
                 tokio::select! {
                     error = cluster.ended() => Err(error.into()),
                     () = stages.reached(Stage::Flushed) => Ok(cluster.stop().await?),
@@ -230,14 +231,14 @@ impl Running {
 }
 
 /// Flushes the counts of ALLOWs once a second. The last time is [`Running::close`]'s.
-async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
+async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) -> PartResult {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = &mut answered => return,
+            () = &mut answered => return Ok(()),
         }
         if let Err(error) = authorizer.uses().flush(&store).await {
             tracing::warn!(error = %error, "counts of uses could not be written; they are kept");

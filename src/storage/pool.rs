@@ -1,11 +1,13 @@
 //! Connections: a pool that gives up soon, and named transactions with their local settings.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
+use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::TransactionManager as _;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
@@ -75,6 +77,7 @@ impl Store {
         let mut config = ManagerConfig::default();
         // The default recycling asks the server at every checkout; a closed connection is seen anyway.
         config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(|url| Box::pin(connect(url)));
         let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
         let manager = AsyncDieselConnectionManager::new_with_config(url.expose_secret(), config);
         let pool = Pool::builder(manager)
@@ -179,6 +182,21 @@ impl Store {
         match tokio::spawn(bounded.instrument(span)).await {
             Ok(result) => result,
             Err(error) => Err(StorageError::Defect(format!("{name} ended early: {error}")).into()),
+        }
+    }
+}
+
+/// Connects, and says why not: diesel-async's own way loses what the operating system said.
+async fn connect(url: &str) -> ConnectionResult<AsyncPgConnection> {
+    match tokio_postgres::connect(url, NoTls).await {
+        Ok((client, connection)) => {
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        }
+        Err(error) => {
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            let words = error.to_string();
+            let words = if words.contains(&cause) { words } else { format!("{words}: {cause}") };
+            Err(ConnectionError::BadConnection(words))
         }
     }
 }

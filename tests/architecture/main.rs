@@ -13,6 +13,7 @@
 )]
 
 mod code;
+mod configuration;
 mod documents;
 mod layers;
 mod rules;

@@ -24,6 +24,7 @@ mod first_session;
 mod harness;
 mod hostile;
 mod import;
+mod life;
 mod listing;
 mod look_alikes;
 mod older_system;
