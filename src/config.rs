@@ -13,6 +13,7 @@
 //!
 //! What does not belong here: acting on a setting.
 
+mod audit;
 pub(crate) mod database;
 mod decisions;
 mod drain;
@@ -23,6 +24,7 @@ mod log;
 mod serve;
 mod tokens;
 
+pub use audit::{Audit, AuditRetention};
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;

@@ -13,6 +13,7 @@ pub mod convert;
 pub mod error;
 pub mod error_layer;
 mod key_service;
+mod page;
 mod page_token;
 pub mod pb;
 mod redact;

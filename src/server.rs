@@ -1,5 +1,6 @@
 //! The composition root: configuration, parts, listener, end.
 
+mod background;
 mod database;
 mod error;
 mod first_token;

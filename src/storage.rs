@@ -7,6 +7,7 @@
 //! Lock order, each ascending: ids of requests, owners and keys, then secrets and digests, budgets, usage, and
 //! **the revision row last** (see [`changes`]).
 
+pub mod audit;
 pub mod budgets;
 pub mod changes;
 pub mod durability;
@@ -24,6 +25,7 @@ pub mod purge;
 pub mod rotation;
 mod schema;
 pub mod secrets;
+mod statement;
 pub mod usage;
 
 pub use errors::StorageError;

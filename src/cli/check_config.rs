@@ -30,7 +30,7 @@ impl CheckConfig {
     /// # Errors
     /// What writing fails with.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let Serve { listen, no_auth, bootstrap_token_file, database, tokens, decisions, log, .. } =
+        let Serve { listen, no_auth, bootstrap_token_file, database, tokens, decisions, audit, log, .. } =
             &self.serve;
         let path = |path: &Option<std::path::PathBuf>| {
             path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
@@ -53,6 +53,7 @@ impl CheckConfig {
             ("bcrypt-threads", tokens.bcrypt_threads.to_string()),
             ("bcrypt-queue", tokens.bcrypt_queue.to_string()),
             ("observe", if observe.is_empty() { "none".to_owned() } else { observe.join(",") }),
+            ("audit-retention", audit.retention.to_string()),
             ("log", log.filter.clone()),
             ("log-format", if log.format == LogFormat::Json { "json" } else { "pretty" }.to_owned()),
         ]);

@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Database, Decisions, Drain, Fault, Faults, Log, Tokens};
+use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +46,10 @@ pub struct Serve {
     /// The end.
     #[command(flatten)]
     pub drain: Drain,
+
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: Audit,
 
     /// The log.
     #[command(flatten)]

@@ -20,7 +20,7 @@ use super::late::Late;
 use super::parts::Parts;
 use super::supervise::PartResult;
 use crate::clock::Clock;
-use crate::grpc::auth_layer::{AuthLayer, Authenticated, CallerAuth};
+use crate::grpc::auth_layer::{AuthLayer, Authenticated};
 use crate::grpc::error_layer::ErrorLayer;
 use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 use crate::grpc::pb::audit_service_server::AuditServiceServer;
@@ -46,14 +46,14 @@ pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
 }
 
 /// Everything that needs the database, for callers that `auth` lets in.
-pub(super) fn late(parts: Parts, auth: CallerAuth, clock: Clock) -> Authenticated<Routes> {
+pub(super) fn late(parts: Parts, auth: AuthLayer, clock: Clock) -> Authenticated<Routes> {
     let Parts { admin, authorizer } = parts;
     let routes = Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer)))
-        .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
+        .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
         .add_service(BudgetServiceServer::new(BudgetApi))
-        .add_service(AuditServiceServer::new(AuditApi))
+        .add_service(AuditServiceServer::new(AuditApi::new(admin)))
         .prepare();
-    AuthLayer::new(auth).layer(routes)
+    auth.layer(routes)
 }
 
 /// Serves until `incoming` ends and the last call is answered.

@@ -10,27 +10,26 @@
 //! What does not belong here: what is served (`router`), how connections come (`incoming`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
 use super::incoming::{bind, incoming};
 use super::late::Late;
 use super::parts::Parts;
-use super::stage::{Stage, Stages};
+use super::stage::Stage;
 use super::supervise::Supervisor;
-use super::{ServerError, first_token, purge, router};
-use crate::admin::Admin;
+use super::{ServerError, background, first_token, router};
+use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::{Drain, Serve};
-use crate::embedded::Cluster;
-use crate::grpc::auth_layer::CallerAuth;
+use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::storage::Store;
 
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long the last flush may take, as long as any write.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Longer than an embedded PostgreSQL takes to be stopped, by force in the end.
@@ -71,38 +70,26 @@ impl Bound {
     /// Opens every method, and starts what runs beside the calls.
     pub(super) fn open(mut self, config: &Serve, clock: Clock, prepared: Prepared) -> Running {
         let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
+        let auth =
+            if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(parts.authorizer.clone()) };
+        let refusals = Arc::new(Refusals::default());
+        let retention = Retention { audit_days: config.audit.retention.days() };
+        background::spawn(
+            &mut self.supervisor,
+            &self.health,
+            &parts,
+            &store,
+            Arc::clone(&refusals),
+            retention,
+        );
+        if let Some(cluster) = cluster {
+            background::spawn_cluster(&mut self.supervisor, cluster);
+        }
         let Parts { admin, authorizer } = parts.clone();
-        let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
-        self.spawn_background(&admin, &authorizer, &store, cluster);
-        self.late.open(router::late(parts, auth, clock));
+        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), clock));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
-    }
-
-    /// Everything that runs beside the calls: one line each.
-    fn spawn_background(
-        &mut self,
-        admin: &Admin,
-        authorizer: &Authorizer,
-        store: &Store,
-        cluster: Option<Cluster>,
-    ) {
-        let stages = self.supervisor.stages();
-        let flushing = flush_uses(authorizer.clone(), store.clone(), stages.clone());
-        let following = self.health.clone().follow(store.clone(), stages.clone());
-        self.supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
-        self.supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
-        let purging = purge::run(admin.clone(), stages.clone());
-        self.supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
-        if let Some(mut cluster) = cluster {
-            self.supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
-                tokio::select! {
-                    error = cluster.ended() => Err(error.into()),
-                    () = stages.reached(Stage::Flushed) => Ok(cluster.stop().await?),
-                }
-            });
-        }
     }
 
     /// Ends a service that never came to serve.
@@ -242,21 +229,5 @@ impl Running {
             Err(_) => tracing::warn!("the last counts of uses could not be written in time"),
         }
         answered.and(flushed).and(self.bound.advance(Stage::Flushed, CLOSE_MAX).await)
-    }
-}
-
-/// Flushes the counts of ALLOWs once a second. The last time is [`Running::close`]'s.
-async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
-    let mut tick = interval(FLUSH_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = &mut answered => return,
-        }
-        if let Err(error) = authorizer.uses().flush(&store).await {
-            tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
-        }
     }
 }

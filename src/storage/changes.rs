@@ -4,6 +4,7 @@
 //! whose row lock then orders commits, so that revisions become visible in order.
 
 use diesel::ExpressionMethods as _;
+use diesel::sql_types::{BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ impl Subject {
 }
 
 /// Who makes a change, from where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// `key/17`, `command/import`, `anonymous`.
     pub name: String,
@@ -201,6 +202,24 @@ pub async fn head(connection: &mut AsyncPgConnection) -> Result<Revision, Storag
     let revision: i64 =
         revision_counter::table.select(revision_counter::revision).get_result(connection).await?;
     parse(revision)
+}
+
+/// Removes at most `limit` lines of the change log that are older than so many days, oldest first; returns how
+/// many. Replicas that do so at once pass over each other's rows.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn remove_old(
+    connection: &mut AsyncPgConnection,
+    days: i32,
+    limit: i64,
+) -> Result<usize, StorageError> {
+    let delete = diesel::sql_query(
+        "DELETE FROM change_log WHERE revision = ANY (ARRAY(SELECT revision FROM change_log \
+             WHERE committed_at < now() - make_interval(days => $1) \
+             ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    );
+    Ok(delete.bind::<Integer, _>(days).bind::<BigInt, _>(limit).execute(connection).await?)
 }
 
 pub(super) fn parse(revision: i64) -> Result<Revision, StorageError> {

@@ -13,6 +13,7 @@
 )]
 
 mod code;
+mod command_line;
 mod deploy;
 mod documents;
 mod layers;

@@ -6,6 +6,7 @@ mod create_key;
 mod grants;
 mod key_changes;
 mod keys;
+mod lists;
 
 use keystile::grpc::pb;
 use prost::Message;
@@ -88,6 +89,7 @@ async fn every_bad_request_is_told_all_that_is_wrong_with_it() {
     rows.extend(keys::rows(key.key_id));
     rows.extend(key_changes::rows(key.key_id));
     rows.extend(grants::rows(key.key_id, full.key_id));
+    rows.extend(lists::rows());
     rows.extend(authorize::rows());
     assert!(rows.len() >= 100, "{} rows", rows.len());
 

@@ -12,10 +12,12 @@
 )]
 
 mod administrator;
+mod audit;
 mod bad_input;
 mod bounds;
 mod callers;
 mod change_log;
+mod command_line;
 mod concurrency;
 mod creating;
 mod deciding;
@@ -28,14 +30,18 @@ mod harness;
 mod hostile;
 mod import;
 mod listing;
+mod lists_by_index;
+
 mod look_alikes;
 mod looking_up;
 mod model;
 mod older_system;
 mod outage;
+mod owners;
 mod proving;
 mod raw;
 mod readme;
+mod refused;
 mod repeating;
 mod rotating;
 mod schema;

@@ -6,6 +6,7 @@ use clap::Parser;
 use keystile::clock::Clock;
 use keystile::config::Serve;
 use keystile::grpc::pb;
+use keystile::grpc::pb::audit_service_client::AuditServiceClient;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use keystile::server::Running;
@@ -138,6 +139,11 @@ impl App {
 
     pub fn keys_as(&self, token: Option<&str>) -> KeyServiceClient<Client> {
         KeyServiceClient::new(self.client(token))
+    }
+
+    /// AuditService as the first administrator.
+    pub fn audit(&self) -> AuditServiceClient<Client> {
+        AuditServiceClient::new(self.client(Some(&self.admin_token)))
     }
 
     /// AuthorizeService as the first administrator.
