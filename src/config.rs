@@ -22,6 +22,7 @@ pub mod environment;
 mod fault;
 mod log;
 mod serve;
+mod telemetry;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
@@ -31,6 +32,7 @@ pub use drain::Drain;
 pub use fault::{Fault, Faults};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;
+pub use telemetry::{OpsListen, SlowCall, Telemetry};
 pub use tokens::{BCRYPT_QUEUE_MAX, BCRYPT_THREADS_MAX, Tokens};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod budgets;
 pub mod changes;
+mod committed;
 pub mod durability;
 pub mod enclava_source;
 mod errors;

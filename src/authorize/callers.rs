@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::{AuthorizeError, Authorizer, Freshness, Proof};
+use crate::call;
 use crate::policy::{
     AccessRequest, CheckSet, Dimension, DimensionSet, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
     SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
@@ -107,6 +108,7 @@ impl Authorizer {
         let is_operator = proven.key.user_id == UserId::OPERATOR;
         let granted =
             |asked: &str| is_operator && policy.scopes.iter().any(|scope| Scope::grants(scope, asked));
+        call::note_caller(proven.key.key_id.get());
         let is_admin = granted(SCOPE_ADMIN);
         if is_admin || granted(needed.scope()) {
             return Ok(Caller { key_id: Some(proven.key.key_id), is_admin, peer });

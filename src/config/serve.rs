@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Tokens};
+use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Telemetry, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +54,10 @@ pub struct Serve {
     /// The log.
     #[command(flatten)]
     pub log: Log,
+
+    /// Metrics and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 impl Serve {

@@ -26,9 +26,13 @@ use super::{ServerError, background, first_token, router};
 use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::{Drain, Serve};
+use crate::config::{Drain, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
+use crate::grpc::connections;
+use crate::grpc::telemetry_layer::{self, TelemetryLayer};
+use crate::metrics::Metrics;
 use crate::storage::Store;
+use crate::telemetry::Ops;
 
 /// How long the last flush may take, as long as any write.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
@@ -44,6 +48,9 @@ pub(super) struct Bound {
     late: Late,
     health: Health,
     supervisor: Supervisor,
+    /// To the last, so that the end can be watched.
+    ops: Option<Ops>,
+    metrics: Arc<Metrics>,
 }
 
 impl Bound {
@@ -53,13 +60,25 @@ impl Bound {
         let listener = bind(config.listen).await?;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let health = Health::starting();
+        let metrics = telemetry_layer::metrics();
+        let ops = match config.telemetry.ops_listen {
+            OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
+            OpsListen::Off => None,
+        };
+        let health = Health::starting(Arc::clone(&metrics.service));
         let late = Late::new(router::early(&health)?);
         let mut supervisor = Supervisor::new();
         let connections = incoming(listener, supervisor.stages());
-        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), connections));
+        let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
+        let connections = connections::counted(connections, Arc::clone(&metrics.calls));
+        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), layer, connections));
         tracing::info!(address = %address, "listening; the service is starting");
-        Ok(Self { address, late, health, supervisor })
+        Ok(Self { address, late, health, supervisor, ops, metrics })
+    }
+
+    /// What it counts and measures of itself.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Waits until a part ends that should not have.
@@ -86,7 +105,7 @@ impl Bound {
             background::spawn_cluster(&mut self.supervisor, cluster);
         }
         let Parts { admin, authorizer } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), clock));
+        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), &self.metrics, clock));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
@@ -116,9 +135,10 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ServerError`]; the database is let go of then.
-    pub(super) async fn by(config: &Serve, clock: &Clock) -> Result<Self, ServerError> {
-        let database = open_to_serve(&config.database).await?;
-        match assemble(config, clock, &database).await {
+    pub(super) async fn by(config: &Serve, clock: &Clock, metrics: &Metrics) -> Result<Self, ServerError> {
+        let mut database = open_to_serve(&config.database).await?;
+        database.store = database.store.measured(&metrics.store);
+        match assemble(config, clock, &database, metrics).await {
             Ok(parts) => Ok(Self { database, parts }),
             Err(error) => {
                 if let Err(closing) = database.close().await {
@@ -130,8 +150,14 @@ impl Prepared {
     }
 }
 
-async fn assemble(config: &Serve, clock: &Clock, database: &OpenDatabase) -> Result<Parts, ServerError> {
-    let parts = Parts::on(&database.store, &config.tokens, config.decisions.observe, clock).await?;
+async fn assemble(
+    config: &Serve,
+    clock: &Clock,
+    database: &OpenDatabase,
+    metrics: &Metrics,
+) -> Result<Parts, ServerError> {
+    let observe = config.decisions.observe;
+    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     Ok(parts)
 }
@@ -153,7 +179,7 @@ impl Running {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
         let bound = Bound::to(config).await?;
-        match Prepared::by(config, &clock).await {
+        match Prepared::by(config, &clock, &bound.metrics()).await {
             Ok(prepared) => Ok(bound.open(config, clock, prepared)),
             Err(error) => {
                 bound.abandon().await?;
@@ -166,6 +192,18 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.bound.address
+    }
+
+    /// Where the operations port listens, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.bound.ops.as_ref().map(Ops::address)
+    }
+
+    /// What it counts and measures of itself.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.bound.metrics
     }
 
     /// The use cases of administration.

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::StorageError;
 use super::schema::{audit_events, change_log, revision_counter};
+use super::{StorageError, committed};
 use crate::policy::{KeyId, Revision, UserId};
 
 /// What a change was made to.
@@ -104,6 +104,7 @@ pub async fn record_many(
         .get_result(connection)
         .await?;
     let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
+    let last_change = changes.last().map(|(subject, line)| (line.action, subject.resource()));
     let mut lines = Vec::with_capacity(changes.len());
     let mut events = Vec::with_capacity(changes.len());
     for (revision, (subject, line)) in revisions.iter().zip(changes) {
@@ -126,6 +127,9 @@ pub async fn record_many(
     }
     diesel::insert_into(change_log::table).values(lines).execute(connection).await?;
     diesel::insert_into(audit_events::table).values(events).execute(connection).await?;
+    if let (Some(revision), Some((action, resource))) = (revisions.last(), last_change) {
+        committed::note(actor, action, &resource, *revision, revisions.len());
+    }
     Ok(revisions)
 }
 
@@ -190,6 +194,7 @@ pub async fn audit(
         ))
         .execute(connection)
         .await?;
+    committed::note(actor, line.action, resource, revision, 1);
     Ok(())
 }
 

@@ -17,7 +17,6 @@ use crate::harness::{App, violated_fields};
 use crate::raw::{Call, Connection, code_name, panics};
 
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_REQUEST");
-const FIELD_NOT_SERVED: (Code, &str) = (Code::Unimplemented, "FIELD_NOT_SERVED");
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "KEY_NOT_FOUND");
 const ETAG_MISMATCH: (Code, &str) = (Code::Aborted, "ETAG_MISMATCH");
 

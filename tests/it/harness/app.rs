@@ -88,7 +88,9 @@ impl AppBuilder {
             "--drain-delay=0s",
             "--bcrypt-cost=4",
         ];
-        let arguments = fixed.into_iter().map(str::to_owned).chain(self.flags);
+        let has_ops = self.flags.iter().any(|flag| flag.starts_with("--ops-listen"));
+        let ops = (!has_ops).then(|| "--ops-listen=127.0.0.1:0".to_owned());
+        let arguments = fixed.into_iter().map(str::to_owned).chain(ops).chain(self.flags);
         let config = Arguments::parse_from(arguments).serve;
         let running = Running::start(&config, self.clock).await.expect("the service starts");
         App { database, running, admin_token, _dir: dir }
@@ -121,6 +123,11 @@ impl App {
 
     pub fn address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    /// The operations port.
+    pub fn ops(&self) -> String {
+        self.running.ops_address().expect("it has one").to_string()
     }
 
     pub fn channel(&self) -> Channel {
