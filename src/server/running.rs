@@ -93,7 +93,7 @@ impl Running {
         let refusals = Arc::new(Refusals::default());
         let router = Server::builder()
             .layer(ErrorLayer)
-            .layer(AuthLayer::new(auth, Arc::clone(&refusals)))
+            .layer(AuthLayer::new(auth).noting(Arc::clone(&refusals)))
             .add_service(health_service)
             .add_service(reflect().build_v1().map_err(reflection_error)?)
             .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
