@@ -35,6 +35,9 @@ struct Plan {
     /// Keys to list
     #[arg(long, default_value_t = 1_000_000)]
     keys: i64,
+    /// Only cases whose names hold this
+    #[arg(long, default_value = "")]
+    only: String,
     /// Given by `cargo bench`
     #[arg(long)]
     bench: bool,
@@ -70,7 +73,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let running = Running::start(&Arguments::parse_from(arguments).serve, Clock::System).await?;
     let channel = Endpoint::from_shared(format!("http://{}", running.address()))?.connect().await?;
     println!("{:<44} {:>9} {:>9} {:>9} {:>9}", "pages of 50", "keys/page", "p50 ms", "p99 ms", "max ms");
-    for case in cases::all(plan.keys) {
+    for case in cases::all(plan.keys).into_iter().filter(|case| case.name.contains(&plan.only)) {
         let (mut times, keys) = run(&channel, &case).await.with_context(|| case.name.clone())?;
         times.sort_unstable();
         let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1));
