@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -67,7 +66,7 @@ async fn serve_in_frame(service: EchoServer) -> Result<(), Failure> {
     announce(listener.local_addr().map_err(Failure::io("listen"))?);
     let router = Server::builder()
         .layer(ErrorLayer)
-        .layer(AuthLayer::new(CallerAuth::Open, Arc::default()))
+        .layer(AuthLayer::new(CallerAuth::Open))
         .add_service(service);
     Ok(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
 }

@@ -124,7 +124,7 @@ impl Bound {
             self.supervisor.spawn("following certificates", Stage::Closing, async { Ok(following.await) });
         }
         let Parts { admin, authorizer } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), &self.metrics, clock));
+        self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
