@@ -10,6 +10,7 @@ mod authorize;
 mod bootstrap;
 mod check_config;
 mod client;
+mod doctor;
 mod failure;
 mod health;
 mod import;
@@ -69,6 +70,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckConfig(Box<check_config::CheckConfig>),
+    Doctor(Box<doctor::Doctor>),
     Serve(Box<serve::ServeCommand>),
     Migrate(Box<Migrate>),
     Bootstrap(Box<Bootstrap>),
@@ -91,6 +93,8 @@ impl Command {
                 bootstrap.tokens.validate()
             }
             Self::Import(import) => import.validate(),
+            // It tells faults of the configuration among its findings.
+            Self::Doctor(_) => Ok(()),
             Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
         }
     }
@@ -98,6 +102,7 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
+            Self::Doctor(doctor) => doctor.run().await,
             Self::Serve(serve) => serve.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Bootstrap(bootstrap) => bootstrap.run().await,

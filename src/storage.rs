@@ -12,6 +12,7 @@ pub mod changes;
 pub mod durability;
 pub mod enclava_source;
 mod errors;
+pub mod inspection;
 mod key_rows;
 pub mod keys;
 pub mod listing;

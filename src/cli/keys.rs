@@ -1,6 +1,7 @@
 //! `keystile keys`: keeps keys.
 
 mod access;
+mod apply;
 mod budget;
 mod create;
 mod get;
@@ -40,6 +41,7 @@ enum Command {
     Revoke(revoke::Revoke),
     Grant(grants::Grant),
     Ungrant(grants::Ungrant),
+    Apply(apply::Apply),
 }
 
 impl Keys {
@@ -56,6 +58,7 @@ impl Keys {
             Command::Revoke(revoke) => revoke.run(&self.client.connect(output).await?, output).await,
             Command::Grant(grant) => grant.run(&self.client.connect(output).await?, output).await,
             Command::Ungrant(ungrant) => ungrant.run(&self.client.connect(output).await?, output).await,
+            Command::Apply(apply) => apply.run(&self.client, output).await,
         }
     }
 }

@@ -53,6 +53,7 @@ fn no_flag_takes_a_token() {
         "estimated-tokens",
         "judged-token-file",
         "token-brand",
+        "token-dir",
         "token-file",
         "token-out",
         "tokens-per-day",

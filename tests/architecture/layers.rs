@@ -68,7 +68,7 @@ const RESERVED: [(&[&str], &[&str]); 5] = [
     ),
     (&["bcrypt", "crc32fast", "hmac", "rand"], &["token"]),
     (&["clap"], &["config", "cli"]),
-    (&["anyhow", "comfy_table", "indicatif"], &["cli"]),
+    (&["anyhow", "comfy_table", "indicatif", "saphyr"], &["cli"]),
 ];
 
 /// What the decision core may use beside `std`; proptest in its tests.
