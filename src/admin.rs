@@ -7,25 +7,38 @@
 mod bootstrap;
 mod change;
 mod create;
+mod delete;
 pub mod enclava;
 mod errors;
 mod etag;
+mod expiration;
 mod grants;
+mod idempotency;
 pub mod import;
+mod lookup;
 mod owners;
+mod purge;
 mod read;
 mod revoke;
+mod rotate;
 mod snapshot;
 mod template;
+mod update;
 
 pub use bootstrap::BootstrapOutcome;
-pub use create::{CreateKey, CreatedKey};
+pub use create::{CreateKey, IssuedToken};
+pub use delete::PURGE_AFTER;
 pub use errors::AdminError;
 pub use etag::Etag;
+pub use expiration::{EXPIRATION_DAYS_MAX, Expiration};
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
+pub use idempotency::{REQUEST_ID_LIFE, RequestId};
 pub use owners::OwnerView;
+pub use purge::Purged;
 pub use read::{KeyPage, KeyView, ListKeys};
+pub use rotate::{GRACE_MAX, RotateKey};
 pub use template::{KeyDraft, Template};
+pub use update::{KeyPatch, UpdateKey, WindowsPatch};
 
 use std::sync::Arc;
 

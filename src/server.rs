@@ -5,6 +5,7 @@ mod error;
 mod first_token;
 mod health;
 mod parts;
+mod purge;
 mod running;
 
 pub use database::{OpenDatabase, migrate, open_database};

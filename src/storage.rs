@@ -4,14 +4,15 @@
 //! row structs and converts them to the types of [`crate::policy`] in one place. No repository traits:
 //! PostgreSQL is the only store. What the functions mean together is up to the use cases.
 //!
-//! Lock order, each ascending: owners and keys, then secrets and digests, budgets, usage, and **the
-//! revision row last** (see [`changes`]).
+//! Lock order, each ascending: ids of requests, owners and keys, then secrets and digests, budgets, usage, and
+//! **the revision row last** (see [`changes`]).
 
 pub mod budgets;
 pub mod changes;
 pub mod durability;
 pub mod enclava_source;
 mod errors;
+pub mod idempotency;
 pub mod inspection;
 mod key_rows;
 pub mod keys;
@@ -20,6 +21,7 @@ pub mod migrations;
 pub mod owners;
 pub mod peppers;
 mod pool;
+pub mod purge;
 mod schema;
 pub mod secrets;
 pub mod usage;

@@ -53,7 +53,7 @@ impl Admin {
                     if keys::has_administrator(session, now).await? {
                         return Ok(BootstrapOutcome::AlreadyThere);
                     }
-                    let created = insert(session, &actor, &key, &[], &secret, now).await?;
+                    let created = insert(session, &actor, &key, &[], &secret, None, now).await?;
                     Ok(BootstrapOutcome::Created(created.resource.key.key_id))
                 })
             })

@@ -6,7 +6,37 @@ use super::read::{KeyView, finish, view};
 use super::{Admin, AdminError, Changed, Etag};
 use crate::policy::{Key, KeyId};
 use crate::storage::changes::Actor;
-use crate::storage::keys;
+use crate::storage::{Session, StorageError, keys};
+
+/// A change that is asked for: of what, by whom, and on which condition.
+#[derive(Clone, Debug)]
+pub(super) struct KeyChange {
+    pub(super) actor: Actor,
+    /// The audit log's name of it.
+    pub(super) action: &'static str,
+    pub(super) key_id: KeyId,
+    pub(super) etag: Option<Etag>,
+    /// Check everything, change nothing.
+    pub(super) validate_only: bool,
+}
+
+/// Ends a transaction that was only to validate.
+pub(super) enum Aborted {
+    Validated(Box<Changed<KeyView>>),
+    Failed(AdminError),
+}
+
+impl From<AdminError> for Aborted {
+    fn from(error: AdminError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StorageError> for Aborted {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error.into())
+    }
+}
 
 impl Admin {
     /// Changes a key that is not deleted. A change that finds everything as it wants it changes nothing.
@@ -22,27 +52,82 @@ impl Admin {
         etag: Option<Etag>,
         change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send + 'static,
     ) -> Result<Changed<KeyView>, AdminError> {
-        let now = self.settings.clock.now();
-        self.store
-            .write(action, move |session| {
-                Box::pin(async move {
-                    let before = keys::lock(session, key_id).await?;
-                    let before = before.ok_or(AdminError::KeyNotFound(key_id))?;
-                    Etag::check(etag.as_ref(), before.revision)?;
-                    if before.policy.deleted {
-                        return Err(AdminError::KeyDeleted(key_id));
-                    }
-                    let mut after = before.clone();
-                    change(&mut after, now)?;
-                    if after == before {
-                        let revision = before.revision;
-                        return Ok(Changed { resource: view(session, before, now).await?, revision });
-                    }
-                    after.update_time = now;
-                    keys::update(session, &after).await?;
-                    finish(session, &actor, action, Some(&before), key_id, now).await
-                })
-            })
-            .await
+        let request = KeyChange { actor, action, key_id, etag, validate_only: false };
+        self.change_any_key(request, move |key, now| {
+            not_deleted(key)?;
+            change(key, now)
+        })
+        .await
     }
+
+    /// Changes a key, deleted or not.
+    ///
+    /// Where it is only to be validated, the answer has the key as it would be, but for its revision.
+    ///
+    /// # Errors
+    /// Those of `change`; [`AdminError::KeyNotFound`], [`AdminError::EtagMismatch`], [`AdminError::Store`].
+    pub(super) async fn change_any_key(
+        &self,
+        request: KeyChange,
+        change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send + 'static,
+    ) -> Result<Changed<KeyView>, AdminError> {
+        let now = self.settings.clock.now();
+        let changed = self
+            .store
+            .write(request.action, move |session| Box::pin(run(session, request, change, now)))
+            .await;
+        match changed {
+            Ok(changed) => Ok(changed),
+            Err(Aborted::Validated(changed)) => Ok(*changed),
+            Err(Aborted::Failed(error)) => Err(error),
+        }
+    }
+}
+
+async fn run(
+    session: &mut Session,
+    request: KeyChange,
+    change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send,
+    now: DateTime<Utc>,
+) -> Result<Changed<KeyView>, Aborted> {
+    let KeyChange { actor, action, key_id, etag, validate_only } = request;
+    let before = lock(session, key_id, etag.as_ref()).await?;
+    let mut after = before.clone();
+    change(&mut after, now)?;
+    if after == before {
+        return Ok(shown(session, before, now).await?);
+    }
+    after.update_time = now;
+    keys::update(session, &after).await?;
+    if validate_only {
+        let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+        return Err(Aborted::Validated(Box::new(shown(session, after, now).await?)));
+    }
+    Ok(finish(session, &actor, action, Some(&before), key_id, now).await?)
+}
+
+/// Locks a key until the transaction ends, if it is as the caller has seen it.
+pub(super) async fn lock(
+    session: &mut Session,
+    key_id: KeyId,
+    etag: Option<&Etag>,
+) -> Result<Key, AdminError> {
+    let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    Etag::check(etag, key.revision)?;
+    Ok(key)
+}
+
+/// A deleted key is only undeleted.
+pub(super) fn not_deleted(key: &Key) -> Result<(), AdminError> {
+    if key.policy.deleted { Err(AdminError::KeyDeleted(key.key_id)) } else { Ok(()) }
+}
+
+/// A key that this transaction does not change.
+pub(super) async fn shown(
+    session: &mut Session,
+    key: Key,
+    now: DateTime<Utc>,
+) -> Result<Changed<KeyView>, StorageError> {
+    let revision = key.revision;
+    Ok(Changed { resource: view(session, key, now).await?, revision })
 }

@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use super::change::{Aborted, shown};
+use super::idempotency::Attempt;
 use super::read::{KeyView, finish};
-use super::{Admin, AdminError, Changed};
-use crate::policy::{BudgetSubject, NewBudget, NewKey, UserId};
+use super::{Admin, AdminError, Changed, RequestId};
+use crate::policy::{BudgetSubject, KeyId, NewBudget, NewKey, UserId};
 use crate::storage::changes::Actor;
-use crate::storage::secrets::NewSecret;
+use crate::storage::secrets::{NewSecret, SecretId};
 use crate::storage::{Session, StorageError, budgets, keys, secrets};
 use crate::token::{Digest, KeyHash, PepperMark, Presented, Token, os_rng};
 
@@ -17,21 +19,23 @@ pub struct CreateKey {
     pub key: NewKey,
     /// Its budgets.
     pub budgets: Vec<NewBudget>,
+    /// Makes it safe to repeat. Not looked at where it is only validated.
+    pub request_id: Option<RequestId>,
     /// Check everything, create nothing.
     pub validate_only: bool,
 }
 
-/// A new key and its token.
+/// A key and the token that was made for it.
 #[derive(Debug)]
-pub struct CreatedKey {
+pub struct IssuedToken {
     /// The key.
     pub changed: Changed<KeyView>,
-    /// The secret, to be shown once; `None` where it was only validated.
+    /// The secret, to be shown once; `None` where it was only validated, or made by the same request before.
     pub token: Option<Token>,
 }
 
 /// Two tokens with the same public id are as good as impossible (62^12); a third try is never needed.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// What is stored of a new token.
 #[derive(Clone, Debug)]
@@ -43,67 +47,81 @@ pub(super) struct MadeSecret {
     imported: bool,
 }
 
-/// Ends a transaction that was only to validate.
-enum Aborted {
-    Validated(Box<Changed<KeyView>>),
-    Failed(AdminError),
+impl MadeSecret {
+    pub(super) fn of(&self, key_id: KeyId) -> NewSecret<'_> {
+        let Self { key_prefix, key_hash, imported, .. } = self;
+        NewSecret { key_id, key_prefix, key_hash, imported: *imported }
+    }
+
+    pub(super) async fn store_digest(
+        &self,
+        session: &mut Session,
+        secret: SecretId,
+    ) -> Result<(), StorageError> {
+        secrets::insert_digest(session, secret, &self.pepper, &self.digest).await
+    }
 }
 
-impl From<StorageError> for Aborted {
-    fn from(error: StorageError) -> Self {
-        Self::Failed(error.into())
-    }
+/// Whether a new token has to be thrown for: its public id is another's.
+pub(super) fn is_taken(error: &AdminError) -> bool {
+    matches!(error, AdminError::Store(error) if error.constraint() == Some(secrets::PREFIX_CONSTRAINT))
 }
 
 impl Admin {
     /// Creates a key, or only checks that it could be.
     ///
     /// # Errors
-    /// [`AdminError::ReservedScope`], [`AdminError::Overloaded`], [`AdminError::Store`].
-    pub async fn create_key(&self, actor: Actor, request: CreateKey) -> Result<CreatedKey, AdminError> {
+    /// [`AdminError::ReservedScope`], [`AdminError::RequestIdReused`], [`AdminError::Overloaded`],
+    /// [`AdminError::Store`].
+    pub async fn create_key(&self, actor: Actor, request: CreateKey) -> Result<IssuedToken, AdminError> {
+        let request_id = request.request_id.filter(|_| !request.validate_only);
+        let attempt = Attempt::new(&actor, "keys.create", request_id);
+        if let Some(changed) = self.repeated(&attempt).await? {
+            return Ok(IssuedToken { changed, token: None });
+        }
         let mut tries = 1;
         loop {
             let token = Token::generate(&self.settings.brand, &mut os_rng());
-            match self.create_key_with(actor.clone(), request.clone(), token).await {
-                Err(AdminError::Store(error))
-                    if error.constraint() == Some(secrets::PREFIX_CONSTRAINT) && tries < TRIES =>
-                {
-                    tries += 1;
-                }
+            match self.create_key_with(actor.clone(), &attempt, request.clone(), token).await {
+                Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
                 result => return result,
             }
         }
     }
 
-    /// Creates a key with a token that was made elsewhere.
-    ///
-    /// # Errors
-    /// As [`Admin::create_key`]; a constraint where the token's prefix or digest is taken.
-    pub async fn create_key_with(
+    async fn create_key_with(
         &self,
         actor: Actor,
+        attempt: &Attempt,
         request: CreateKey,
         token: Token,
-    ) -> Result<CreatedKey, AdminError> {
-        let CreateKey { key, budgets, validate_only } = request;
+    ) -> Result<IssuedToken, AdminError> {
+        let CreateKey { key, budgets, request_id: _, validate_only } = request;
         if key.user_id != UserId::OPERATOR && key.scopes.iter().any(|scope| scope.is_reserved()) {
             return Err(AdminError::ReservedScope(key.user_id));
         }
         let secret = self.make_secret(&token).await?;
         let now = self.settings.clock.now();
+        let attempt = attempt.clone();
         let created = self
             .store
             .write("keys.create", move |session| {
                 Box::pin(async move {
-                    let created = insert(session, &actor, &key, &budgets, &secret, now);
-                    let created = created.await.map_err(Aborted::Failed)?;
-                    if validate_only { Err(Aborted::Validated(Box::new(created))) } else { Ok(created) }
+                    if let Some(key_id) = attempt.take(session, now).await? {
+                        return Ok((repetition(session, key_id, now).await?, None));
+                    }
+                    let created =
+                        insert(session, &actor, &key, &budgets, &secret, Some(&attempt), now).await?;
+                    if validate_only {
+                        return Err(Aborted::Validated(Box::new(created)));
+                    }
+                    Ok((created, Some(token)))
                 })
             })
             .await;
         match created {
-            Ok(changed) => Ok(CreatedKey { changed, token: Some(token) }),
-            Err(Aborted::Validated(changed)) => Ok(CreatedKey { changed: *changed, token: None }),
+            Ok((changed, token)) => Ok(IssuedToken { changed, token }),
+            Err(Aborted::Validated(changed)) => Ok(IssuedToken { changed: *changed, token: None }),
             Err(Aborted::Failed(error)) => Err(error),
         }
     }
@@ -118,19 +136,31 @@ impl Admin {
     }
 }
 
+/// The key of a request that was carried out before, as it is now.
+pub(super) async fn repetition(
+    session: &mut Session,
+    key_id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<Changed<KeyView>, AdminError> {
+    let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    Ok(shown(session, key, now).await?)
+}
+
 pub(super) async fn insert(
     session: &mut Session,
     actor: &Actor,
     key: &NewKey,
     new_budgets: &[NewBudget],
     made: &MadeSecret,
+    attempt: Option<&Attempt>,
     now: DateTime<Utc>,
 ) -> Result<Changed<KeyView>, AdminError> {
     let key_id = keys::insert(session, key, now).await?;
-    let secret =
-        NewSecret { key_id, key_prefix: &made.key_prefix, key_hash: &made.key_hash, imported: made.imported };
-    let secret_id = secrets::insert(session, &secret, now).await?;
-    secrets::insert_digest(session, secret_id, &made.pepper, &made.digest).await?;
+    if let Some(attempt) = attempt {
+        attempt.complete(session, key_id).await?;
+    }
+    let secret_id = secrets::insert(session, &made.of(key_id), now).await?;
+    made.store_digest(session, secret_id).await?;
     let mut ids = Vec::with_capacity(new_budgets.len());
     for budget in new_budgets {
         ids.push(budgets::insert(session, BudgetSubject::Key(key_id), budget, now).await?);

@@ -1,5 +1,7 @@
 //! Why an administrator's call failed, by what he can do about it.
 
+use uuid::Uuid;
+
 use crate::policy::{KeyId, UserId};
 use crate::storage::StorageError;
 use crate::token::BcryptError;
@@ -13,9 +15,24 @@ pub enum AdminError {
     /// There is no such key.
     #[error("key {0} does not exist")]
     KeyNotFound(KeyId),
+    /// No key has this token (any more). Says nothing of the token.
+    #[error("no key has this token")]
+    TokenUnknown,
     /// The key is deleted; undelete it first.
     #[error("key {0} is deleted")]
     KeyDeleted(KeyId),
+    /// The time in which a deleted key can be restored is over.
+    #[error("key {0} is deleted and its purge time has come: it cannot be restored")]
+    PurgeDue(KeyId),
+    /// The expiry would be later than the contract can say.
+    #[error("the key would expire after the year 9999")]
+    ExpirationTooLate,
+    /// An update would change the expiry, which has methods of its own.
+    #[error("is changed by SetExpiration, ExtendExpiration and ClearExpiration: leave it out, or as it is")]
+    ExpireTimeByUpdate,
+    /// The caller has given the same id to another request.
+    #[error("request_id {0} belongs to another request")]
+    RequestIdReused(Uuid),
     /// The resource has changed since the caller saw it: read it again.
     #[error("the resource has changed since it was read: its etag is another one now")]
     EtagMismatch,

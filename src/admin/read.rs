@@ -160,7 +160,7 @@ pub(super) async fn finish(
     let line = AuditLine {
         action,
         before: before.map(|before| snapshot::key(before, &shown.budgets)),
-        after: Some(snapshot::key(&shown.key, &shown.budgets)),
+        after: Some(snapshot::changed_key(&shown)),
     };
     let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
     keys::stamp(session, key_id, revision).await?;

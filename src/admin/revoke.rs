@@ -1,4 +1,4 @@
-//! Revoking keys.
+//! Revoking keys, and letting them work again.
 
 use super::{Admin, AdminError, Changed, Etag, KeyView};
 use crate::policy::{Description, Key, KeyId};
@@ -26,5 +26,26 @@ impl Admin {
             Ok(())
         };
         self.change_key(actor, "keys.revoke", key_id, etag, change).await
+    }
+
+    /// Lets a revoked key work again; time and reason of its revocation are forgotten (the audit log keeps
+    /// them). A key that is not revoked stays as it is.
+    ///
+    /// # Errors
+    /// [`AdminError::KeyNotFound`], [`AdminError::KeyDeleted`], [`AdminError::EtagMismatch`],
+    /// [`AdminError::Store`].
+    pub async fn reactivate_key(
+        &self,
+        actor: Actor,
+        key_id: KeyId,
+        etag: Option<Etag>,
+    ) -> Result<Changed<KeyView>, AdminError> {
+        let change = |key: &mut Key, _| {
+            key.policy.revoked = false;
+            key.revoke_time = None;
+            key.revoke_reason = Description::default();
+            Ok(())
+        };
+        self.change_key(actor, "keys.reactivate", key_id, etag, change).await
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::KeyView;
 use crate::policy::{AccessRule, Budget, Key, Micros, Owner, RateLimits, RateWindows};
 
 /// A key and its own budgets for the audit log.
@@ -27,8 +28,18 @@ pub(super) fn key(key: &Key, budgets: &[Budget]) -> Value {
         "revoke_time": key.revoke_time,
         "revoke_reason": key.revoke_reason.as_str(),
         "delete_time": key.delete_time,
+        "purge_time": key.purge_time,
         "budgets": budgets.iter().map(budget).collect::<Vec<_>>(),
     })
+}
+
+/// A key after a change, with what has become of the token before its last rotation.
+pub(super) fn changed_key(view: &KeyView) -> Value {
+    let mut shown = key(&view.key, &view.budgets);
+    if let (Value::Object(fields), Some(end)) = (&mut shown, view.previous_token_end) {
+        fields.insert("previous_token_expire_time".to_owned(), json!(end));
+    }
+    shown
 }
 
 /// What an administrator set; balances change with use, and are not his.

@@ -127,6 +127,12 @@ fn next_for_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "KEY_NOT_FOUND" => "`keystile keys list` shows the keys that there are.",
         "KEY_DELETED" => "A deleted key can only be restored or left to be purged.",
+        "KEY_PURGE_DUE" => "It is gone for good: make another key.",
+        "TOKEN_UNKNOWN" => {
+            "Look it up whole, as it was found; a token that was rotated away is known for its grace."
+        }
+        "EXPIRATION_TOO_LATE" => "Give fewer days, or let the key live without end.",
+        "REQUEST_ID_REUSED" => "Give another request id, or repeat the request exactly as it was.",
         "RULE_IS_ANY" => {
             "Everything is allowed there, and nothing can be taken out of that: `keystile keys grant` turns the rule \
              into only what it adds."

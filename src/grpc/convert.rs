@@ -9,5 +9,8 @@ pub mod grants;
 pub mod key_request;
 pub mod keys;
 pub mod limits;
+pub mod request_id;
 pub mod rules;
 pub mod time;
+pub mod update_key;
+pub mod update_mask;

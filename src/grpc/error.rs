@@ -37,8 +37,14 @@ pub enum ErrorReason {
     CallerAddressNotAllowed,
     /// No such key.
     KeyNotFound,
+    /// No key has the token that was looked up.
+    TokenUnknown,
     /// The key is deleted.
     KeyDeleted,
+    /// The time in which a deleted key can be restored is over.
+    KeyPurgeDue,
+    /// The expiry would be later than the contract can say.
+    ExpirationTooLate,
     /// Nothing can be removed from a rule that is ANY.
     RuleIsAny,
     /// The operator cannot be disabled.
@@ -47,6 +53,8 @@ pub enum ErrorReason {
     ReservedScope,
     /// A set would grow past its bound.
     SetTooLarge,
+    /// The caller has given the same `request_id` to another request.
+    RequestIdReused,
     /// The resource has changed since it was read.
     EtagMismatch,
     /// The service sheds load.
@@ -77,7 +85,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -85,11 +93,15 @@ impl ErrorReason {
         Self::CallerScopeMissing,
         Self::CallerAddressNotAllowed,
         Self::KeyNotFound,
+        Self::TokenUnknown,
         Self::KeyDeleted,
+        Self::KeyPurgeDue,
+        Self::ExpirationTooLate,
         Self::RuleIsAny,
         Self::OperatorOwner,
         Self::ReservedScope,
         Self::SetTooLarge,
+        Self::RequestIdReused,
         Self::EtagMismatch,
         Self::Overloaded,
         Self::MessageTooLarge,
@@ -116,11 +128,15 @@ impl ErrorReason {
             Self::CallerScopeMissing => (Code::PermissionDenied, "CALLER_SCOPE_MISSING"),
             Self::CallerAddressNotAllowed => (Code::PermissionDenied, "CALLER_ADDRESS_NOT_ALLOWED"),
             Self::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
+            Self::TokenUnknown => (Code::NotFound, "TOKEN_UNKNOWN"),
             Self::KeyDeleted => (Code::FailedPrecondition, "KEY_DELETED"),
+            Self::KeyPurgeDue => (Code::FailedPrecondition, "KEY_PURGE_DUE"),
+            Self::ExpirationTooLate => (Code::FailedPrecondition, "EXPIRATION_TOO_LATE"),
             Self::RuleIsAny => (Code::FailedPrecondition, "RULE_IS_ANY"),
             Self::OperatorOwner => (Code::FailedPrecondition, "OPERATOR_OWNER"),
             Self::ReservedScope => (Code::FailedPrecondition, "RESERVED_SCOPE"),
             Self::SetTooLarge => (Code::FailedPrecondition, "SET_TOO_LARGE"),
+            Self::RequestIdReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
             Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
             Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
@@ -246,6 +262,15 @@ pub fn admin(error: AdminError) -> Status {
             details.set_resource_info("keystile.v1.Key", format!("keys/{key}"), "", message.clone());
             ErrorReason::KeyNotFound.status_with(message, details)
         }
+        AdminError::TokenUnknown => ErrorReason::TokenUnknown.status(message),
+        AdminError::PurgeDue(key) => ErrorReason::KeyPurgeDue.precondition(&format!("keys/{key}"), message),
+        AdminError::ExpirationTooLate => ErrorReason::ExpirationTooLate.precondition("expire_time", message),
+        AdminError::ExpireTimeByUpdate => {
+            let mut violations = Violations::default();
+            violations.add("key.expire_time", message);
+            invalid_request(&violations)
+        }
+        AdminError::RequestIdReused(_) => ErrorReason::RequestIdReused.status(message),
         AdminError::KeyDeleted(key) => ErrorReason::KeyDeleted.precondition(&format!("keys/{key}"), message),
         AdminError::RuleIsAny(field) => ErrorReason::RuleIsAny.precondition(field.name(), message),
         AdminError::SetTooLarge { field, .. } => ErrorReason::SetTooLarge.precondition(field.name(), message),

@@ -156,7 +156,7 @@ impl KeyService for KeyApi {
         &self,
         request: Request<pb::LookupKeyRequest>,
     ) -> Result<Response<pb::LookupKeyResponse>, Status> {
-        self.lookup(actor(&request), request.into_inner()).await.map(Response::new)
+        self.lookup(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_owner(

@@ -12,7 +12,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::database::{OpenDatabase, open_to_serve};
 use super::parts::Parts;
-use super::{ServerError, first_token, health};
+use super::{ServerError, first_token, health, purge};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::Serve;
@@ -95,7 +95,7 @@ impl Running {
             .add_service(reflect().build_v1().map_err(reflection_error)?)
             .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
             .add_service(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer.clone())))
-            .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
+            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
             .add_service(BudgetServiceServer::new(BudgetApi))
             .add_service(AuditServiceServer::new(AuditApi));
         // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
@@ -103,6 +103,7 @@ impl Running {
         let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
         let background = vec![
             tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
+            tokio::spawn(purge::run(admin.clone(), stopped.clone())),
             tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
         ];
         tracing::info!(address = %address, auth = !config.no_auth, "serving");

@@ -10,14 +10,14 @@ use secrecy::SecretSlice;
 
 use super::peppers::DATABASE_PEPPER_ID;
 use super::schema::{
-    api_keys, audit_events, budget_periods, budgets, change_log, key_digests, key_secrets, key_usage, owners,
-    peppers, revision_counter,
+    api_keys, audit_events, budget_periods, budgets, change_log, idempotent_requests, key_digests,
+    key_secrets, key_usage, owners, peppers, revision_counter,
 };
 use super::{StorageError, Store};
 
 /// The rights that serving needs, by table. Inserting into an identity column needs none on its sequence, and
 /// what a foreign key deletes is deleted by the tables' owner.
-pub const NEEDED_RIGHTS: [(&str, &[&str]); 12] = [
+pub const NEEDED_RIGHTS: [(&str, &[&str]); 13] = [
     ("__diesel_schema_migrations", &["SELECT"]),
     ("owners", &["SELECT", "INSERT", "UPDATE"]),
     ("api_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -30,6 +30,7 @@ pub const NEEDED_RIGHTS: [(&str, &[&str]); 12] = [
     ("change_log", &["SELECT", "INSERT"]),
     ("audit_events", &["SELECT", "INSERT"]),
     ("peppers", &["SELECT", "INSERT"]),
+    ("idempotent_requests", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// How many digests are looked at: enough to see a pepper that is missing, and quick on any table.
@@ -186,7 +187,8 @@ pub async fn broken_tables(connection: &mut AsyncPgConnection) -> Vec<(&'static 
         revision_counter,
         change_log,
         audit_events,
-        peppers
+        peppers,
+        idempotent_requests
     );
     broken
 }
@@ -220,7 +222,7 @@ pub struct DigestCount {
 /// [`StorageError`].
 pub async fn digest_counts(connection: &mut AsyncPgConnection) -> Result<Vec<DigestCount>, StorageError> {
     let counted = sql_query(
-        "SELECT pepper_id AS mark, count(*) AS digests FROM (SELECT pepper_id FROM key_digests LIMIT $1) AS some \
+        "SELECT pepper_id AS mark, count(*) AS digests FROM (SELECT pepper_id FROM key_digests LIMIT $1) AS sampled \
          GROUP BY pepper_id ORDER BY digests DESC, mark",
     );
     Ok(counted.bind::<BigInt, _>(DIGESTS_SAMPLED).load(connection).await?)

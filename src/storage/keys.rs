@@ -179,7 +179,7 @@ pub async fn lock(connection: &mut AsyncPgConnection, key_id: KeyId) -> Result<O
     }
 }
 
-/// Writes everything of a locked key that an administrator can set.
+/// Writes everything of a locked key that an administrator can set or bring about, but for its secrets.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -189,6 +189,8 @@ pub async fn update(connection: &mut AsyncPgConnection, key: &Key) -> Result<(),
             KeyColumns::of_key(key)?,
             api_keys::revoked_at.eq(key.revoke_time),
             api_keys::revoke_reason.eq(Description::as_str(&key.revoke_reason)),
+            api_keys::deleted_at.eq(key.delete_time),
+            api_keys::purge_at.eq(key.purge_time),
             api_keys::updated_at.eq(key.update_time),
         ))
         .execute(connection)

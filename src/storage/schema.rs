@@ -141,6 +141,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    idempotent_requests (caller, method, request_id) {
+        caller -> Text,
+        method -> Text,
+        request_id -> Uuid,
+        fingerprint -> Bytea,
+        key_id -> Nullable<Int8>,
+        expire_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     peppers (pepper_id) {
         pepper_id -> Text,
         secret -> Bytea,

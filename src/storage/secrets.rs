@@ -107,6 +107,33 @@ pub async fn replace_current(
     Ok(())
 }
 
+/// Stores another current secret of a locked key. The one before works until `grace_end`, or not at all; what
+/// was before that is ended.
+///
+/// # Errors
+/// [`StorageError`]; a constraint where the prefix of an own token is taken.
+pub async fn rotate(
+    connection: &mut AsyncPgConnection,
+    secret: &NewSecret<'_>,
+    grace_end: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<SecretId, StorageError> {
+    let of_key = key_secrets::table.filter(key_secrets::key_id.eq(secret.key_id.get()));
+    diesel::delete(of_key.filter(diesel::dsl::not(key_secrets::is_current))).execute(connection).await?;
+    match grace_end {
+        Some(end) => {
+            diesel::update(of_key.filter(key_secrets::is_current))
+                .set((key_secrets::is_current.eq(false), key_secrets::expire_at.eq(end)))
+                .execute(connection)
+                .await?;
+        }
+        None => {
+            diesel::delete(of_key.filter(key_secrets::is_current)).execute(connection).await?;
+        }
+    }
+    insert(connection, secret, now).await
+}
+
 /// The prefixes of all imported secrets, with their keys.
 ///
 /// # Errors
@@ -193,8 +220,12 @@ pub async fn store_proven_digest(
 pub struct Candidate {
     /// Which.
     pub secret_id: SecretId,
+    /// Whose.
+    pub key_id: KeyId,
     /// What to try.
     pub key_hash: KeyHash,
+    /// Until when it works, where it was rotated away. Exclusive.
+    pub grace_end: Option<DateTime<Utc>>,
 }
 
 /// The secrets that may be a presented token's.
@@ -229,21 +260,29 @@ pub async fn candidates(
     let with_digest = key_digests::table
         .filter(key_digests::secret_id.eq(key_secrets::secret_id))
         .filter(key_digests::pepper_id.eq_any(peppers));
-    let first: Vec<(i64, String, bool)> = key_secrets::table
+    let first: Vec<(i64, i64, String, Option<DateTime<Utc>>, bool)> = key_secrets::table
         .inner_join(api_keys::table)
         .filter(key_secrets::key_prefix.eq(key_prefix))
         .filter(is_theirs)
         .order((key_secrets::key_id, key_secrets::secret_id))
         .limit(CANDIDATES_MAX)
-        .select((key_secrets::secret_id, key_secrets::key_hash, diesel::dsl::exists(with_digest)))
+        .select((
+            key_secrets::secret_id,
+            key_secrets::key_id,
+            key_secrets::key_hash,
+            key_secrets::expire_at,
+            diesel::dsl::exists(with_digest),
+        ))
         .load(connection)
         .await?;
     let prefix_is_known = !first.is_empty();
-    let open = first.into_iter().filter(|(_, _, has_digest)| !has_digest).map(|(id, hash, _)| {
-        let key_hash = parse_hash(id, &hash)?;
-        Ok(Candidate { secret_id: SecretId(id), key_hash })
-    });
-    Ok(Candidates { prefix_is_known, open: open.collect::<Result<_, StorageError>>()? })
+    let mut open = Vec::new();
+    for (id, key_id, hash, grace_end, has_digest) in first {
+        // The column's check keeps ids above 0.
+        let Some(key_id) = KeyId::new(key_id).filter(|_| !has_digest) else { continue };
+        open.push(Candidate { secret_id: SecretId(id), key_id, key_hash: parse_hash(id, &hash)?, grace_end });
+    }
+    Ok(Candidates { prefix_is_known, open })
 }
 
 /// Until when the token before the last rotation works, if it still does.

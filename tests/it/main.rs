@@ -12,6 +12,7 @@
 )]
 
 mod administrator;
+mod apply;
 mod bad_input;
 mod bounds;
 mod callers;
@@ -19,17 +20,24 @@ mod change_log;
 mod concurrency;
 mod creating;
 mod deciding;
+mod deleting;
+mod doctor;
 mod embedded;
+mod expiring;
 mod first_session;
 mod harness;
 mod hostile;
 mod import;
 mod listing;
 mod look_alikes;
+mod looking_up;
 mod older_system;
 mod outage;
 mod proving;
 mod raw;
 mod readme;
+mod repeating;
+mod rotating;
 mod schema;
+mod updating;
 mod wire;

@@ -147,9 +147,12 @@ async fn serving_on_a_schema_that_is_behind_is_refused_unless_it_may_be_brought_
     let database = TestDatabase::unmigrated().await;
     let refused = Process::run(on(&database, &["serve"]));
     assert_eq!(refused.status.code(), Some(2));
-    let sentence = "the database's schema is behind this program by 1 migration(s): run `keystile migrate`, \
-                    or set KEYSTILE_AUTO_MIGRATE=true";
-    assert!(text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
+    let behind = migrations().len();
+    let sentence = format!(
+        "the database's schema is behind this program by {behind} migration(s): run `keystile migrate`, or set \
+         KEYSTILE_AUTO_MIGRATE=true"
+    );
+    assert!(text(&refused.stderr).contains(&sentence), "{}", text(&refused.stderr));
     assert!(shape(&database).await.is_empty(), "and nothing is changed");
 
     let mut process = Process::serve(&[

@@ -81,7 +81,8 @@ fn durability(facts: &ServerFacts, context: &Context<'_>, report: &mut Report) {
         report.ok("durability", format!("fsync and full_page_writes are on{own}"));
         return;
     }
-    let what = format!("{} is off: a crash may lose keys", off.join(" and "));
+    let verb = if off.len() == 1 { "is" } else { "are" };
+    let what = format!("{} {verb} off: a crash may lose keys", off.join(" and "));
     if context.serve.database.allow_data_loss {
         report.warn(
             "durability",
@@ -89,7 +90,7 @@ fn durability(facts: &ServerFacts, context: &Context<'_>, report: &mut Report) {
             "KEYSTILE_ALLOW_DATA_LOSS lets that pass: for tests and trials only.",
         );
     } else {
-        report.fail("durability", what, "Turn it on in postgresql.conf; `serve` refuses such a server.");
+        report.fail("durability", what, "Turn that on in postgresql.conf; `serve` refuses such a server.");
     }
 }
 

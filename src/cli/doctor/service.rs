@@ -23,11 +23,13 @@ pub async fn examine(args: &ClientArgs, brand: &Brand, output: &mut Output, repo
             return report.skip("server", what);
         }
     };
+    let server = args.server.server.to_string();
+    let server = server.trim_end_matches('/');
     let asked = HealthCheckRequest { service: String::new() };
     match HealthClient::new(channel).check(asked).await.map(|answer| answer.into_inner().status()) {
-        Ok(ServingStatus::Serving) => report.ok("server", format!("{} is ready", args.server.server)),
+        Ok(ServingStatus::Serving) => report.ok("server", format!("{server} is ready")),
         Ok(status) => {
-            let what = format!("{} answers {}", args.server.server, status.as_str_name());
+            let what = format!("{server} answers {}", status.as_str_name());
             report.fail("server", what, "Its log says why; the database comes first.");
         }
         Err(status) => {

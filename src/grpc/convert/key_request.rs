@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tonic::Status;
 
 use super::budgets::read_new_budgets;
 use super::keys::STATES;
 use super::limits::read_rate_limits;
+use super::request_id::take_request_id;
 use super::rules::{read_checks, read_rule, read_set};
-use super::time::read_timestamp;
-use crate::admin::{CreateKey, Etag, GRANTS_MAX, KeyDraft, Template};
+use super::time::{read_duration, read_timestamp};
+use crate::admin::{
+    CreateKey, EXPIRATION_DAYS_MAX, Etag, Expiration, GRACE_MAX, GRANTS_MAX, KeyDraft, RotateKey, Template,
+};
 use crate::grpc::error::field_not_served;
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
@@ -41,20 +44,61 @@ pub fn read_etag(violations: &mut Violations, etag: String) -> Option<Etag> {
 /// A request for a new key.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every fault; UNIMPLEMENTED for `request_id`.
-pub fn read_create(request: pb::CreateKeyRequest, now: DateTime<Utc>) -> Result<CreateKey, Status> {
-    let pb::CreateKeyRequest { key, template, budgets, request_id, validate_only } = request;
-    if !request_id.is_empty() {
-        return Err(field_not_served("request_id"));
-    }
+/// INVALID_ARGUMENT with every fault.
+pub fn read_create(mut request: pb::CreateKeyRequest, now: DateTime<Utc>) -> Result<CreateKey, Status> {
     let mut violations = Violations::default();
+    let request_id = take_request_id(&mut violations, &mut request, |request| &mut request.request_id);
+    let pb::CreateKeyRequest { key, template, budgets, request_id: _, validate_only } = request;
     let draft = violations.require("key", key, "must be given");
     let draft = draft.and_then(|key| read_draft(&mut violations, key, now));
     let template = read_template(&mut violations, template);
     let budgets = read_new_budgets(&mut violations, "budgets", budgets);
     let key = template.zip(draft).map(|(template, draft)| template.apply(draft));
     let key = violations.finish(key)?;
-    Ok(CreateKey { key, budgets, validate_only })
+    Ok(CreateKey { key, budgets, request_id, validate_only })
+}
+
+/// A request for another token.
+///
+/// # Errors
+/// INVALID_ARGUMENT with every fault.
+pub fn read_rotate(mut request: pb::RotateKeyRequest) -> Result<RotateKey, Status> {
+    let mut violations = Violations::default();
+    let request_id = take_request_id(&mut violations, &mut request, |request| &mut request.request_id);
+    let pb::RotateKeyRequest { key_id, grace_period, etag, request_id: _ } = request;
+    let key_id = read_key_id(&mut violations, key_id);
+    let grace = read_duration(&mut violations, "grace_period", grace_period).unwrap_or_default();
+    if !(TimeDelta::zero()..=GRACE_MAX).contains(&grace) {
+        violations.add("grace_period", format!("must be 0 to {} days", GRACE_MAX.num_days()));
+    }
+    let etag = read_etag(&mut violations, etag);
+    let key_id = violations.finish(key_id)?;
+    Ok(RotateKey { key_id, grace, etag, request_id })
+}
+
+/// A number of days that a key is to live on.
+pub fn read_days(violations: &mut Violations, days: i32) -> Option<TimeDelta> {
+    let delta = Some(days).filter(|days| (1..=EXPIRATION_DAYS_MAX).contains(days));
+    let delta = delta.and_then(|days| TimeDelta::try_days(days.into()));
+    if delta.is_none() {
+        violations.add("days", format!("must be 1 to {EXPIRATION_DAYS_MAX}"));
+    }
+    delta
+}
+
+/// When a key is to expire: in the future, since a time that has come would stop it, which RevokeKey does.
+pub fn read_expiration(
+    violations: &mut Violations,
+    expiration: Option<pb::set_expiration_request::Expiration>,
+    now: DateTime<Utc>,
+) -> Option<Expiration> {
+    use pb::set_expiration_request::Expiration as Given;
+    match violations.require("expiration", expiration, "must be given: expire_time or days")? {
+        Given::ExpireTime(time) => {
+            read_expire_time(violations, "expire_time", Some(time), now).map(Expiration::At)
+        }
+        Given::Days(days) => read_days(violations, days).map(Expiration::In),
+    }
 }
 
 fn read_template(
@@ -137,7 +181,7 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
     let chatbots = read_rule(violations, "key.chatbots", chatbots, NamePattern::parse);
     let rate_limits = read_rate_limits(violations, "key.rate_limits", rate_limits);
     let observe = read_checks(violations, "key.observe", &observe);
-    let expire_time = read_expire_time(violations, expire_time, now);
+    let expire_time = read_expire_time(violations, "key.expire_time", expire_time, now);
     Some(KeyDraft {
         user_id: user?,
         display_name: display_name?,
@@ -165,12 +209,13 @@ fn read_description(violations: &mut Violations, description: String) -> Option<
 
 fn read_expire_time(
     violations: &mut Violations,
+    field: &str,
     expire_time: Option<prost_types::Timestamp>,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let expire_time = read_timestamp(violations, "key.expire_time", expire_time);
+    let expire_time = read_timestamp(violations, field, expire_time);
     if expire_time.is_some_and(|expire| expire <= now) {
-        violations.add("key.expire_time", "must be in the future");
+        violations.add(field, "must be in the future");
     }
     expire_time
 }

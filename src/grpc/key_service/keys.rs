@@ -3,11 +3,12 @@
 use tonic::Status;
 
 use super::KeyApi;
-use crate::admin::{Etag, Grants};
+use crate::admin::{Etag, Grants, IssuedToken};
 use crate::grpc::convert::grants::read_grants;
-use crate::grpc::convert::key_request::{read_create, read_etag, read_key_id};
+use crate::grpc::convert::key_request::{read_create, read_etag, read_key_id, read_rotate};
 use crate::grpc::convert::keys::{self as convert, key_mutation};
-use crate::grpc::error::{self, ErrorReason, method_not_served};
+use crate::grpc::convert::update_key::read_update;
+use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::KeyId;
@@ -34,19 +35,20 @@ impl KeyApi {
         request: pb::CreateKeyRequest,
     ) -> Result<pb::CreateKeyResponse, Status> {
         let create = read_create(request, self.clock.now())?;
+        let validate_only = create.validate_only;
         let created = self.admin.create_key(actor, create).await.map_err(error::admin)?;
         let mut key = convert::key(&created.changed.resource);
-        let Some(token) = created.token else {
-            // Only validated: there is no such key.
+        if validate_only {
+            // There is no such key.
             (key.key_id, key.key_prefix, key.etag) = (0, String::new(), String::new());
             for budget in &mut key.budgets {
                 (budget.budget_id, budget.subject, budget.etag) = (0, None, String::new());
             }
             return Ok(pb::CreateKeyResponse { key: Some(key), ..Default::default() });
-        };
+        }
         Ok(pb::CreateKeyResponse {
             key: Some(key),
-            token: token.expose().to_owned(),
+            token: created.token.map(|token| token.expose().to_owned()).unwrap_or_default(),
             revision: created.changed.revision.get(),
             propagation: Some(convert::propagation()),
         })
@@ -82,26 +84,37 @@ impl KeyApi {
 
     pub(super) async fn update(
         &self,
-        _actor: Actor,
-        _request: pb::UpdateKeyRequest,
+        actor: Actor,
+        request: pb::UpdateKeyRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("UpdateKey"))
+        let update = read_update(request)?;
+        let changed = self.admin.update_key(actor, update).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 
     pub(super) async fn rotate(
         &self,
-        _actor: Actor,
-        _request: pb::RotateKeyRequest,
+        actor: Actor,
+        request: pb::RotateKeyRequest,
     ) -> Result<pb::RotateKeyResponse, Status> {
-        Err(method_not_served("RotateKey"))
+        let rotate = read_rotate(request)?;
+        let IssuedToken { changed, token } =
+            self.admin.rotate_key(actor, rotate).await.map_err(error::admin)?;
+        Ok(pb::RotateKeyResponse {
+            key: Some(convert::key(&changed.resource)),
+            token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),
+            revision: changed.revision.get(),
+            propagation: Some(convert::propagation()),
+        })
     }
 
     pub(super) async fn lookup(
         &self,
-        _actor: Actor,
-        _request: pb::LookupKeyRequest,
+        request: pb::LookupKeyRequest,
     ) -> Result<pb::LookupKeyResponse, Status> {
-        Err(method_not_served("LookupKey"))
+        let pb::LookupKeyRequest { token } = request;
+        let found = self.admin.lookup_key(&token).await.map_err(error::admin)?;
+        Ok(pb::LookupKeyResponse { key: Some(convert::key(&found)) })
     }
 
     pub(super) async fn add_grants(

@@ -3,13 +3,22 @@
 use tonic::Status;
 
 use super::KeyApi;
-use crate::grpc::convert::key_request::{read_etag, read_key_id};
+use crate::admin::Etag;
+use crate::grpc::convert::key_request::{read_days, read_etag, read_expiration, read_key_id};
 use crate::grpc::convert::keys::key_mutation;
-use crate::grpc::error::{self, method_not_served};
+use crate::grpc::error;
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
-use crate::policy::Description;
+use crate::policy::{Description, KeyId};
 use crate::storage::changes::Actor;
+
+/// A request that says no more than which key, and how it was seen.
+fn read_key(key_id: i64, etag: String) -> Result<(KeyId, Option<Etag>), Status> {
+    let mut violations = Violations::default();
+    let key_id = read_key_id(&mut violations, key_id);
+    let etag = read_etag(&mut violations, etag);
+    Ok((violations.finish(key_id)?, etag))
+}
 
 impl KeyApi {
     pub(super) async fn revoke(
@@ -29,49 +38,75 @@ impl KeyApi {
 
     pub(super) async fn reactivate(
         &self,
-        _actor: Actor,
-        _request: pb::ReactivateKeyRequest,
+        actor: Actor,
+        request: pb::ReactivateKeyRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("ReactivateKey"))
+        let pb::ReactivateKeyRequest { key_id, etag } = request;
+        let (key_id, etag) = read_key(key_id, etag)?;
+        let changed = self.admin.reactivate_key(actor, key_id, etag).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 
     pub(super) async fn delete(
         &self,
-        _actor: Actor,
-        _request: pb::DeleteKeyRequest,
+        actor: Actor,
+        request: pb::DeleteKeyRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("DeleteKey"))
+        let pb::DeleteKeyRequest { key_id, etag } = request;
+        let (key_id, etag) = read_key(key_id, etag)?;
+        let changed = self.admin.delete_key(actor, key_id, etag).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 
     pub(super) async fn undelete(
         &self,
-        _actor: Actor,
-        _request: pb::UndeleteKeyRequest,
+        actor: Actor,
+        request: pb::UndeleteKeyRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("UndeleteKey"))
+        let pb::UndeleteKeyRequest { key_id, etag } = request;
+        let (key_id, etag) = read_key(key_id, etag)?;
+        let changed = self.admin.undelete_key(actor, key_id, etag).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 
     pub(super) async fn set_expiration(
         &self,
-        _actor: Actor,
-        _request: pb::SetExpirationRequest,
+        actor: Actor,
+        request: pb::SetExpirationRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("SetExpiration"))
+        let pb::SetExpirationRequest { key_id, expiration, etag } = request;
+        let mut violations = Violations::default();
+        let key_id = read_key_id(&mut violations, key_id);
+        let expiration = read_expiration(&mut violations, expiration, self.clock.now());
+        let etag = read_etag(&mut violations, etag);
+        let (key_id, expiration) = violations.finish(key_id.zip(expiration))?;
+        let changed = self.admin.set_expiration(actor, key_id, expiration, etag).await;
+        Ok(key_mutation(&changed.map_err(error::admin)?))
     }
 
     pub(super) async fn extend_expiration(
         &self,
-        _actor: Actor,
-        _request: pb::ExtendExpirationRequest,
+        actor: Actor,
+        request: pb::ExtendExpirationRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("ExtendExpiration"))
+        let pb::ExtendExpirationRequest { key_id, days, etag } = request;
+        let mut violations = Violations::default();
+        let key_id = read_key_id(&mut violations, key_id);
+        let by = read_days(&mut violations, days);
+        let etag = read_etag(&mut violations, etag);
+        let (key_id, by) = violations.finish(key_id.zip(by))?;
+        let changed = self.admin.extend_expiration(actor, key_id, by, etag).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 
     pub(super) async fn clear_expiration(
         &self,
-        _actor: Actor,
-        _request: pb::ClearExpirationRequest,
+        actor: Actor,
+        request: pb::ClearExpirationRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
-        Err(method_not_served("ClearExpiration"))
+        let pb::ClearExpirationRequest { key_id, etag } = request;
+        let (key_id, etag) = read_key(key_id, etag)?;
+        let changed = self.admin.clear_expiration(actor, key_id, etag).await.map_err(error::admin)?;
+        Ok(key_mutation(&changed))
     }
 }

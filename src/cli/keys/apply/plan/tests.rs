@@ -156,6 +156,9 @@ keys.yaml:8:3: expire_time has passed: a key is ended by state: revoked
 #[test]
 fn an_expired_key_that_is_to_be_expired_stays_so() {
     let expired = pb::Key { expire_time: Some(to_timestamp(now())), ..key(1, "a") };
-    assert!(planned("keys: [{key_id: 1, expire_time: 2027-01-01T00:00:00Z}]", &[expired.clone()]).is_empty());
+    assert!(
+        planned("keys: [{key_id: 1, expire_time: 2027-01-01T00:00:00Z}]", std::slice::from_ref(&expired))
+            .is_empty()
+    );
     assert_eq!(steps("keys: [{key_id: 1, expire_time: never}]", &expired), [Step::Expire(None)]);
 }
