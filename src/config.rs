@@ -15,6 +15,8 @@
 
 pub(crate) mod database;
 mod decisions;
+mod drain;
+mod duration;
 pub mod environment;
 mod fault;
 mod log;
@@ -23,6 +25,7 @@ mod tokens;
 
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
+pub use drain::Drain;
 pub use fault::{Fault, Faults};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;

@@ -4,16 +4,21 @@ mod database;
 mod error;
 mod first_token;
 mod health;
+mod incoming;
+mod late;
 mod parts;
 mod purge;
+mod router;
 mod running;
+mod signals;
+mod stage;
+mod supervise;
 
 pub use database::{OpenDatabase, migrate, open_database};
 pub use error::ServerError;
 pub use first_token::{TOKEN_FILE, write as write_token};
 pub use running::Running;
-
-use tokio::signal::unix::{SignalKind, signal};
+pub use signals::EndSignal;
 
 use crate::admin::BootstrapOutcome;
 use crate::clock::Clock;
@@ -22,24 +27,57 @@ use crate::policy::CheckSet;
 use crate::storage::changes::Actor;
 use crate::token::{Token, os_rng};
 use parts::Parts;
+use running::{Bound, Prepared};
+use signals::Signals;
 
-/// Serves until SIGTERM or SIGINT, then stops in order.
+/// Serves until SIGTERM or SIGINT, then stops in order; a second signal ends it at once.
 ///
 /// # Errors
 /// [`ServerError`].
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
-    let mut running = Running::start(&config, Clock::System).await?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        error = running.ended() => {
-            tracing::error!(error = %error, "serving ended by itself");
+    let mut signals = Signals::listen()?;
+    let mut bound = Bound::to(&config).await?;
+    let prepared = tokio::select! {
+        prepared = Prepared::by(&config, &Clock::System) => prepared,
+        error = bound.died() => Err(error),
+        signal = signals.next() => {
+            tracing::info!(signal = %signal, "stopping before it has started");
+            return bound.abandon().await;
+        }
+    };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if let Err(abandoning) = bound.abandon().await {
+                tracing::warn!(error = %abandoning, "the service did not end in order");
+            }
             return Err(error);
         }
+    };
+    let mut running = bound.open(&config, Clock::System, prepared);
+    let died = tokio::select! {
+        error = running.ended() => {
+            tracing::error!(error = %error, "stopping: the service is not whole any more");
+            Some(error)
+        }
+        signal = signals.next() => {
+            tracing::info!(signal = %signal, "stopping");
+            None
+        }
+    };
+    let stopping = async {
+        match died {
+            None => running.stop().await,
+            Some(error) => running.give_up().await.and(Err(error)),
+        }
+    };
+    tokio::select! {
+        stopped = stopping => stopped,
+        signal = signals.next() => {
+            tracing::warn!(signal = %signal, "a second signal: ending at once");
+            Err(ServerError::Hurried(signal))
+        }
     }
-    running.stop().await
 }
 
 /// `keystile bootstrap`: makes the first administrator and returns his token; `None` where there is one

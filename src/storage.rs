@@ -22,6 +22,7 @@ pub mod owners;
 pub mod peppers;
 mod pool;
 pub mod purge;
+pub mod rotation;
 mod schema;
 pub mod secrets;
 pub mod usage;

@@ -57,7 +57,7 @@ async fn serve_default(service: EchoServer) -> Result<(), Failure> {
     Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
-/// Listener, settings and layers of src/server/running.rs. To be kept like it.
+/// Listener, settings and layers of src/server/router.rs. To be kept like it.
 ///
 /// What is left out: callers are let in without a token (the look-up is part of the decision's price, not of
 /// the frame's), and the services beside this one, which cost a call nothing.

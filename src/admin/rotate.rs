@@ -12,7 +12,7 @@ use super::read::{KeyView, finish};
 use super::{Admin, AdminError, Changed, Etag, RequestId};
 use crate::policy::KeyId;
 use crate::storage::changes::Actor;
-use crate::storage::{Session, keys, secrets};
+use crate::storage::{Session, keys, rotation};
 use crate::token::{Token, os_rng};
 
 /// The longest grace of a token that is rotated away.
@@ -91,7 +91,7 @@ async fn rotate(
     let before = lock(session, key_id, etag.as_ref()).await?;
     not_deleted(&before)?;
     let grace_end = now.checked_add_signed(grace).filter(|end| *end > now);
-    let secret_id = secrets::rotate(session, &made.of(key_id), grace_end, now).await?;
+    let secret_id = rotation::rotate(session, &made.of(key_id), grace_end, now).await?;
     made.store_digest(session, secret_id).await?;
     let mut after = before.clone();
     after.update_time = now;

@@ -30,7 +30,8 @@ impl CheckConfig {
     /// # Errors
     /// What writing fails with.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let Serve { listen, no_auth, bootstrap_token_file, database, tokens, decisions, log } = &self.serve;
+        let Serve { listen, no_auth, bootstrap_token_file, database, tokens, decisions, log, .. } =
+            &self.serve;
         let path = |path: &Option<std::path::PathBuf>| {
             path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
         };

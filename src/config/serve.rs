@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Database, Decisions, Fault, Faults, Log, Tokens};
+use super::{Database, Decisions, Drain, Fault, Faults, Log, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -42,6 +42,10 @@ pub struct Serve {
     /// Decisions.
     #[command(flatten)]
     pub decisions: Decisions,
+
+    /// The end.
+    #[command(flatten)]
+    pub drain: Drain,
 
     /// The log.
     #[command(flatten)]

@@ -63,6 +63,8 @@ pub enum ErrorReason {
     MessageTooLarge,
     /// The database is out of reach.
     StoreUnavailable,
+    /// The service is starting.
+    Starting,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
     /// This version does not serve the method.
@@ -85,7 +87,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -106,6 +108,7 @@ impl ErrorReason {
         Self::Overloaded,
         Self::MessageTooLarge,
         Self::StoreUnavailable,
+        Self::Starting,
         Self::RevisionNotReached,
         Self::MethodNotServed,
         Self::FieldNotServed,
@@ -141,6 +144,7 @@ impl ErrorReason {
             Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
             Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::Starting => (Code::Unavailable, "STARTING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
@@ -162,7 +166,9 @@ impl ErrorReason {
     fn status_with(self, message: impl Into<String>, mut details: ErrorDetails) -> Status {
         let (code, reason) = self.parts();
         details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
-        if matches!(self, Self::Overloaded | Self::StoreUnavailable | Self::RevisionNotReached) {
+        let passes_soon =
+            [Self::Overloaded, Self::StoreUnavailable, Self::Starting, Self::RevisionNotReached];
+        if passes_soon.contains(&self) {
             details.set_retry_info(Some(RETRY_SOON));
         }
         Status::with_error_details(code, message, details)

@@ -17,7 +17,7 @@ pub struct OpenDatabase {
     /// The store on it.
     pub store: Store,
     /// The embedded server, where this process runs it.
-    cluster: Option<Cluster>,
+    pub(super) cluster: Option<Cluster>,
 }
 
 impl OpenDatabase {
@@ -25,14 +25,6 @@ impl OpenDatabase {
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.cluster.is_some()
-    }
-
-    /// Waits until the database server of this process ends by itself; for ever where there is none.
-    pub(super) async fn ended(&mut self) -> ServerError {
-        match &mut self.cluster {
-            Some(cluster) => cluster.ended().await.into(),
-            None => std::future::pending().await,
-        }
     }
 
     /// Lets go of the database; stops the server where this process runs it.

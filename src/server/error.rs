@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::EndSignal;
 use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::embedded::EmbeddedError;
@@ -76,9 +77,20 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// gRPC serving failed.
-    #[error("serving ended: {0}")]
+    /// What is served cannot be put together.
+    #[error("serving failed: {0}")]
     Serving(String),
+    /// A part of the service ended that must not.
+    #[error("a part of the service died: {part}: {why}")]
+    PartDied {
+        /// What it did.
+        part: &'static str,
+        /// How it ended.
+        why: String,
+    },
+    /// A second signal came before the service had stopped in order.
+    #[error("{0} came twice: ended at once, without finishing calls or writing counts")]
+    Hurried(EndSignal),
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(io::Error),

@@ -1,64 +1,202 @@
 //! Health by the names of the contract: `""` and AuthorizeService (ready to decide), `liveness` (the
 //! process works, whatever the database does), `keystile.store` (the database answers).
 //!
-//! This version decides from the store alone: it is ready to decide as long as the store answers.
+//! - Every name is known from the beginning: one that is not is NOT_FOUND, which a prober takes for a fault of its
+//!   own.
+//! - Ready to decide is: started, the store answers, and not draining. This version decides from the store alone.
+//! - A `Watch` ends when the service closes: it must not hold up the end.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::{Health, HealthServer};
-use tonic_health::server::{HealthReporter, health_reporter};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::Health as HealthService;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::running::until;
+use super::stage::{Stage, Stages};
 use crate::storage::{StorageError, Store, durability};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Names that follow the store.
-const FOLLOWING: [&str; 3] = ["", "keystile.v1.AuthorizeService", "keystile.store"];
-
-/// Makes every name known, before anybody can ask: a name that is not known is NOT_FOUND, which a prober takes
-/// for a fault of its own. The store has just been opened, so it answers.
-pub(super) async fn reporter_of_open_store() -> (HealthReporter, HealthServer<impl Health>) {
-    let (reporter, service) = health_reporter();
-    reporter.set_service_status("liveness", ServingStatus::Serving).await;
-    say(&reporter, ServingStatus::Serving).await;
-    (reporter, service)
+/// What health is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    /// Everything is there and was open once.
+    has_started: bool,
+    store_answers: bool,
+    stage: Stage,
 }
 
-/// Asks the store twice a second and says what came of it.
-pub(super) async fn follow_store(reporter: HealthReporter, store: Store, stopped: watch::Receiver<bool>) {
-    let mut tick = interval(ASK_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = std::pin::pin!(until(stopped));
-    let mut was_ready = true;
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = &mut stop => {
-                say(&reporter, ServingStatus::NotServing).await;
-                return;
-            }
-        }
-        let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
-        // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
-        let is_ready = matches!(answer, Ok(()) | Err(StorageError::Overloaded));
-        if was_ready == is_ready {
-            continue;
-        }
-        match answer {
-            Ok(()) | Err(StorageError::Overloaded) => tracing::info!("the store answers again"),
-            Err(error) => tracing::warn!(error = %error, "the store does not answer"),
-        }
-        say(&reporter, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
-        was_ready = is_ready;
+impl State {
+    fn is_ready(self) -> bool {
+        self.has_started && self.store_answers && self.stage == Stage::Running
+    }
+
+    /// `None` for a name that nobody knows.
+    fn of(self, name: &str) -> Option<ServingStatus> {
+        let is_serving = match name {
+            "liveness" => true,
+            "" | "keystile.v1.AuthorizeService" | "keystile.store" => self.is_ready(),
+            _ => return None,
+        };
+        Some(if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing })
     }
 }
 
-async fn say(reporter: &HealthReporter, status: ServingStatus) {
-    for name in FOLLOWING {
-        reporter.set_service_status(name, status).await;
+/// The health of this process. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Health(watch::Sender<State>);
+
+impl Health {
+    /// Of a process that is starting.
+    pub(super) fn starting() -> Self {
+        let state = State { has_started: false, store_answers: false, stage: Stage::Running };
+        Self(watch::channel(state).0)
+    }
+
+    /// Everything is there, and the store has just been opened: it answers.
+    pub(super) fn has_started(&self) {
+        self.0.send_modify(|state| (state.has_started, state.store_answers) = (true, true));
+    }
+
+    /// The service has come to `stage`.
+    pub(super) fn goes_on_to(&self, stage: Stage) {
+        self.0.send_modify(|state| state.stage = stage);
+    }
+
+    /// Whether it is ready to decide, for whoever asks in another way than by gRPC.
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.borrow().is_ready()
+    }
+
+    /// Asks the store twice a second and says what came of it, until the service drains.
+    pub(super) async fn follow(self, store: Store, stages: Stages) {
+        let mut tick = interval(ASK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut draining = std::pin::pin!(stages.reached(Stage::Draining));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = &mut draining => return,
+            }
+            let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
+            // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
+            let answers = matches!(answer, Ok(()) | Err(StorageError::Overloaded));
+            let has_changed = self
+                .0
+                .send_if_modified(|state| std::mem::replace(&mut state.store_answers, answers) != answers);
+            match answer {
+                _ if !has_changed => {}
+                Ok(()) | Err(StorageError::Overloaded) => tracing::info!("the store answers again"),
+                Err(error) => tracing::warn!(error = %error, "the store does not answer"),
+            }
+        }
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[tonic::async_trait]
+impl HealthService for Health {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = self.0.borrow().of(&request.get_ref().service);
+        status.map(|status| Response::new(response(status))).ok_or_else(|| Status::not_found(""))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (send, receive) = mpsc::channel(1);
+        tokio::spawn(tell(self.0.subscribe(), request.into_inner().service, send));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+}
+
+/// Tells the status of `name` now and whenever it changes, until the listener goes away or the service closes. As
+/// the contract has it, a name that nobody knows is SERVICE_UNKNOWN: it might come to be known.
+async fn tell(
+    mut states: watch::Receiver<State>,
+    name: String,
+    listener: mpsc::Sender<Result<HealthCheckResponse, Status>>,
+) {
+    let mut told = None;
+    loop {
+        let state = *states.borrow_and_update();
+        let status = state.of(&name).unwrap_or(ServingStatus::ServiceUnknown);
+        if told.replace(status) != Some(status) && listener.send(Ok(response(status))).await.is_err() {
+            return;
+        }
+        if state.stage >= Stage::Closing {
+            return;
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = listener.closed() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    fn request(name: &str) -> Request<HealthCheckRequest> {
+        Request::new(HealthCheckRequest { service: name.to_owned() })
+    }
+
+    async fn check(health: &Health, name: &str) -> ServingStatus {
+        health.check(request(name)).await.unwrap().into_inner().status()
+    }
+
+    #[tokio::test]
+    async fn liveness_is_serving_at_every_stage_and_the_rest_between_start_and_drain() {
+        let health = Health::starting();
+        let expect = async |ready: ServingStatus| {
+            for name in ["", "keystile.v1.AuthorizeService", "keystile.store"] {
+                assert_eq!(check(&health, name).await, ready, "{name}");
+            }
+            assert_eq!(check(&health, "liveness").await, ServingStatus::Serving);
+        };
+        expect(ServingStatus::NotServing).await;
+        health.has_started();
+        expect(ServingStatus::Serving).await;
+        for stage in [Stage::Draining, Stage::Closing, Stage::Answered, Stage::Flushed] {
+            health.goes_on_to(stage);
+            expect(ServingStatus::NotServing).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_tells_changes_only_and_ends_when_the_service_closes() {
+        let health = Health::starting();
+        let mut watched = health.watch(request("")).await.unwrap().into_inner();
+        let mut unknown = health.watch(request("nobody")).await.unwrap().into_inner();
+        let mut next = async || watched.next().await.map(|told| told.unwrap().status());
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        health.has_started();
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        // At once, as where there is no time to drain: the last word is told all the same.
+        health.goes_on_to(Stage::Draining);
+        health.goes_on_to(Stage::Closing);
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        assert_eq!(next().await, None);
+        assert_eq!(unknown.next().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+        assert!(unknown.next().await.is_none());
+        assert_eq!(health.check(request("nobody")).await.unwrap_err().code(), tonic::Code::NotFound);
     }
 }

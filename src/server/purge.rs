@@ -2,30 +2,29 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::running::until;
+use super::stage::{Stage, Stages};
 use crate::admin::Admin;
 
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Purges at once and each minute until told to stop; a batch that has begun is waited for. A store out of
+/// Purges at once and each minute until the service drains; a batch that has begun is waited for. A store out of
 /// reach is asked again at the next turn: what is due stays due.
-pub(super) async fn run(admin: Admin, stopped: watch::Receiver<bool>) {
+pub(super) async fn run(admin: Admin, stages: Stages) {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = std::pin::pin!(until(stopped.clone()));
+    let mut stop = std::pin::pin!(stages.reached(Stage::Draining));
     loop {
         tokio::select! {
-            _ = tick.tick() => pass(&admin, &stopped).await,
+            _ = tick.tick() => pass(&admin, &stages).await,
             () = &mut stop => return,
         }
     }
 }
 
-async fn pass(admin: &Admin, stopped: &watch::Receiver<bool>) {
-    while !*stopped.borrow() {
+async fn pass(admin: &Admin, stages: &Stages) {
+    while !stages.has_reached(Stage::Draining) {
         match admin.purge_batch().await {
             Ok(purged) if purged.is_empty() => return,
             Ok(purged) => tracing::info!(

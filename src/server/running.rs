@@ -1,61 +1,138 @@
-//! The running service: listener, services, background tasks, and an orderly end.
+//! The service from its listener to its end.
+//!
+//! 1. [`Bound`]: the address is taken, health and reflection answer, everything else is answered STARTING.
+//! 2. [`Prepared`]: the database is open and fit to be served on, the parts are wired.
+//! 3. [`Running`]: every method answers.
+//! 4. [`Running::stop`], in the order of [`Stage`]: health says NOT_SERVING while calls are answered as before; the
+//!    listener closes and clients are told to go away; calls under way end; counts are written; the database is let
+//!    go of. Each step has a bound.
+//!
+//! What does not belong here: what is served (`router`), how connections come (`incoming`).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use super::database::{OpenDatabase, open_to_serve};
+use super::health::Health;
+use super::incoming::{bind, incoming};
+use super::late::Late;
 use super::parts::Parts;
-use super::{ServerError, first_token, health, purge};
+use super::stage::{Stage, Stages};
+use super::supervise::Supervisor;
+use super::{ServerError, first_token, purge, router};
+use crate::admin::Admin;
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::Serve;
-use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::error_layer::ErrorLayer;
-use crate::grpc::pb::FILE_DESCRIPTOR_SET;
-use crate::grpc::pb::audit_service_server::AuditServiceServer;
-use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
-use crate::grpc::pb::budget_service_server::BudgetServiceServer;
-use crate::grpc::pb::key_service_server::KeyServiceServer;
-use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+use crate::config::{Drain, Serve};
+use crate::embedded::Cluster;
+use crate::grpc::auth_layer::CallerAuth;
 use crate::storage::Store;
 
-/// Calls that are being answered get so long to end.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long the last flush may take, as long as any write.
+const FLUSH_MAX: Duration = Duration::from_secs(10);
+/// Longer than an embedded PostgreSQL takes to be stopped, by force in the end.
+const CLOSE_MAX: Duration = Duration::from_secs(50);
+/// What calls under way get where the service ends because a part of it died.
+const CRASH_DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// A service that has started.
+/// A service that has its address and says that it is starting.
 #[derive(Debug)]
-pub struct Running {
+pub(super) struct Bound {
     address: SocketAddr,
-    authorizer: Authorizer,
-    database: OpenDatabase,
-    stop: watch::Sender<bool>,
-    /// Sent when the last call is answered.
-    drained: watch::Sender<bool>,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
-    background: Vec<JoinHandle<()>>,
+    late: Late,
+    health: Health,
+    supervisor: Supervisor,
 }
 
-impl Running {
-    /// Starts the service and returns when it answers.
+impl Bound {
+    /// Takes the address and serves what needs no database.
+    pub(super) async fn to(config: &Serve) -> Result<Self, ServerError> {
+        config.validate()?;
+        let listener = bind(config.listen).await?;
+        let address =
+            listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let health = Health::starting();
+        let late = Late::new(router::early(&health)?);
+        let mut supervisor = Supervisor::new();
+        let connections = incoming(listener, supervisor.stages());
+        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), connections));
+        tracing::info!(address = %address, "listening; the service is starting");
+        Ok(Self { address, late, health, supervisor })
+    }
+
+    /// Waits until a part ends that should not have.
+    pub(super) async fn died(&mut self) -> ServerError {
+        self.supervisor.died().await
+    }
+
+    /// Opens every method, and starts what runs beside the calls.
+    pub(super) fn open(mut self, config: &Serve, clock: Clock, prepared: Prepared) -> Running {
+        let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
+        let Parts { admin, authorizer } = parts.clone();
+        let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
+        self.spawn_background(&admin, &authorizer, &store, cluster);
+        self.late.open(router::late(parts, auth, clock));
+        self.health.has_started();
+        tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
+        Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
+    }
+
+    /// Everything that runs beside the calls: one line each.
+    fn spawn_background(
+        &mut self,
+        admin: &Admin,
+        authorizer: &Authorizer,
+        store: &Store,
+        cluster: Option<Cluster>,
+    ) {
+        let stages = self.supervisor.stages();
+        let flushing = flush_uses(authorizer.clone(), store.clone(), stages.clone());
+        let following = self.health.clone().follow(store.clone(), stages.clone());
+        self.supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
+        self.supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
+        let purging = purge::run(admin.clone(), stages.clone());
+        self.supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
+        if let Some(mut cluster) = cluster {
+            self.supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
+                tokio::select! {
+                    error = cluster.ended() => Err(error.into()),
+                    () = stages.reached(Stage::Flushed) => Ok(cluster.stop().await?),
+                }
+            });
+        }
+    }
+
+    /// Ends a service that never came to serve.
+    pub(super) async fn abandon(mut self) -> Result<(), ServerError> {
+        let closed = self.advance(Stage::Closing, CRASH_DRAIN_MAX).await;
+        closed.and(self.advance(Stage::Flushed, CLOSE_MAX).await)
+    }
+
+    async fn advance(&mut self, stage: Stage, patience: Duration) -> Result<(), ServerError> {
+        self.health.goes_on_to(stage);
+        self.supervisor.advance(stage, patience).await
+    }
+}
+
+/// What is behind the methods: an open database and the parts on it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    database: OpenDatabase,
+    parts: Parts,
+}
+
+impl Prepared {
+    /// Opens the database and wires the parts. May be given up on.
     ///
     /// # Errors
-    /// [`ServerError`]; nothing is left running then.
-    pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
-        config.validate()?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| ServerError::Listen { address: config.listen, source })?;
+    /// [`ServerError`]; the database is let go of then.
+    pub(super) async fn by(config: &Serve, clock: &Clock) -> Result<Self, ServerError> {
         let database = open_to_serve(&config.database).await?;
-        match assemble(config, &clock, &database).await {
-            Ok(parts) => Self::on(listener, config, clock, database, parts).await,
+        match assemble(config, clock, &database).await {
+            Ok(parts) => Ok(Self { database, parts }),
             Err(error) => {
                 if let Err(closing) = database.close().await {
                     tracing::warn!(error = %closing, "the database could not be closed");
@@ -63,98 +140,6 @@ impl Running {
                 Err(error)
             }
         }
-    }
-
-    async fn on(
-        listener: TcpListener,
-        config: &Serve,
-        clock: Clock,
-        database: OpenDatabase,
-        parts: Parts,
-    ) -> Result<Self, ServerError> {
-        let address =
-            listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let (stop, stopped) = watch::channel(false);
-        let (drained, last_answered) = watch::channel(false);
-        let Parts { admin, authorizer } = parts;
-        let (reporter, health_service) = health::reporter_of_open_store().await;
-        let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
-        let reflect = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                // The details of errors, so that clients by reflection can read them.
-                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        };
-        let reflection_error =
-            |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
-        let router = Server::builder()
-            .layer(ErrorLayer)
-            .layer(AuthLayer::new(auth))
-            .add_service(health_service)
-            .add_service(reflect().build_v1().map_err(reflection_error)?)
-            .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
-            .add_service(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer.clone())))
-            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
-            .add_service(BudgetServiceServer::new(BudgetApi))
-            .add_service(AuditServiceServer::new(AuditApi));
-        // Without it an answer may wait 40 ms for the client's delayed acknowledgement.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped.clone())));
-        let background = vec![
-            tokio::spawn(flush_uses(authorizer.clone(), database.store.clone(), last_answered)),
-            tokio::spawn(purge::run(admin.clone(), stopped.clone())),
-            tokio::spawn(health::follow_store(reporter, database.store.clone(), stopped)),
-        ];
-        tracing::info!(address = %address, auth = !config.no_auth, "serving");
-        Ok(Self { address, authorizer, database, stop, drained, serving, background })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The use case of the hot path, for looking at its counts.
-    #[must_use]
-    pub fn authorizer(&self) -> &Authorizer {
-        &self.authorizer
-    }
-
-    /// Waits until serving, or the embedded database under it, ends by itself, which it should not. Whoever
-    /// started the process starts it again: that recovers everything.
-    pub async fn ended(&mut self) -> ServerError {
-        let served = tokio::select! {
-            served = &mut self.serving => served,
-            error = self.database.ended() => return error,
-        };
-        match served {
-            Ok(Ok(())) => ServerError::Serving("the listener closed".to_owned()),
-            Ok(Err(error)) => ServerError::Serving(error.to_string()),
-            Err(error) => ServerError::Serving(error.to_string()),
-        }
-    }
-
-    /// Stops: no new calls, the calls under way get 10 seconds, then counts are flushed and the
-    /// database is let go of.
-    ///
-    /// # Errors
-    /// [`ServerError`]; it has stopped all the same.
-    pub async fn stop(mut self) -> Result<(), ServerError> {
-        self.stop.send_replace(true);
-        if timeout(DRAIN_MAX, &mut self.serving).await.is_err() {
-            tracing::warn!(seconds = DRAIN_MAX.as_secs(), "calls were still under way; they are given up");
-            self.serving.abort();
-        }
-        self.drained.send_replace(true);
-        for task in self.background {
-            if let Err(error) = task.await {
-                tracing::error!(error = %error, "a background task failed");
-            }
-        }
-        tracing::info!("stopped");
-        self.database.close().await
     }
 }
 
@@ -164,28 +149,114 @@ async fn assemble(config: &Serve, clock: &Clock, database: &OpenDatabase) -> Res
     Ok(parts)
 }
 
-/// Ends when the service is to stop. A dropped sender means the same.
-pub(super) async fn until(mut stopped: watch::Receiver<bool>) {
-    if stopped.wait_for(|stop| *stop).await.is_err() {
-        tracing::debug!("the service was dropped");
+/// A service that has started.
+#[derive(Debug)]
+pub struct Running {
+    bound: Bound,
+    drain: Drain,
+    admin: Admin,
+    authorizer: Authorizer,
+    store: Store,
+}
+
+impl Running {
+    /// Starts the service and returns when it answers.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left running then.
+    pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
+        let bound = Bound::to(config).await?;
+        match Prepared::by(config, &clock).await {
+            Ok(prepared) => Ok(bound.open(config, clock, prepared)),
+            Err(error) => {
+                bound.abandon().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.bound.address
+    }
+
+    /// The use cases of administration.
+    #[must_use]
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// The use case of the hot path, for looking at its counts.
+    #[must_use]
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+
+    /// Whether it is ready to decide, as its health says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.bound.health.is_ready()
+    }
+
+    /// Waits until a part of the service ends by itself, which none should. Whoever started the process starts it
+    /// again: that recovers everything.
+    pub async fn ended(&mut self) -> ServerError {
+        self.bound.died().await
+    }
+
+    /// Stops in order: health says NOT_SERVING while calls are answered as before, for the configured moment; then no
+    /// new connections, and the calls under way get their time; then counts are written and the database is let
+    /// go of.
+    ///
+    /// # Errors
+    /// [`ServerError`]; it has stopped all the same.
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        let drained = self.drain_calls().await;
+        let closed = self.close(self.drain.drain_timeout).await;
+        tracing::info!("stopped");
+        drained.and(closed)
+    }
+
+    /// Stops because a part has died: as [`Running::stop`], without waiting for callers to go elsewhere.
+    pub(super) async fn give_up(mut self) -> Result<(), ServerError> {
+        self.close(self.drain.drain_timeout.min(CRASH_DRAIN_MAX)).await
+    }
+
+    /// Goes on answering, so that callers who watch the health go elsewhere in peace. A part that dies meanwhile cuts
+    /// it short.
+    async fn drain_calls(&mut self) -> Result<(), ServerError> {
+        let delay = self.drain.drain_delay;
+        self.bound.advance(Stage::Draining, CRASH_DRAIN_MAX).await?;
+        tracing::info!(seconds = delay.as_secs_f64(), "draining: NOT_SERVING, and calls are still answered");
+        timeout(delay, self.bound.died()).await.map_or(Ok(()), Err)
+    }
+
+    async fn close(&mut self, patience: Duration) -> Result<(), ServerError> {
+        let answered = self.bound.advance(Stage::Closing, patience).await;
+        // A flush that is under way ends first.
+        let flushed = self.bound.advance(Stage::Answered, FLUSH_MAX).await;
+        match timeout(FLUSH_MAX, self.authorizer.uses().flush(&self.store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "the last counts of uses could not be written"),
+            Err(_) => tracing::warn!("the last counts of uses could not be written in time"),
+        }
+        answered.and(flushed).and(self.bound.advance(Stage::Flushed, CLOSE_MAX).await)
     }
 }
 
-/// Flushes the counts of ALLOWs once a second, and a last time at the end.
-async fn flush_uses(authorizer: Authorizer, store: Store, stopped: watch::Receiver<bool>) {
+/// Flushes the counts of ALLOWs once a second. The last time is [`Running::close`]'s.
+async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stop = std::pin::pin!(until(stopped));
+    let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     loop {
-        let is_last = tokio::select! {
-            _ = tick.tick() => false,
-            () = &mut stop => true,
-        };
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = &mut answered => return,
+        }
         if let Err(error) = authorizer.uses().flush(&store).await {
             tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
-        }
-        if is_last {
-            return;
         }
     }
 }

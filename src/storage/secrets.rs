@@ -90,50 +90,6 @@ pub async fn insert_many(
     Ok(())
 }
 
-/// Ends the current secret of a locked key, digests and all, and stores another in its place.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn replace_current(
-    connection: &mut AsyncPgConnection,
-    secret: &NewSecret<'_>,
-    now: DateTime<Utc>,
-) -> Result<(), StorageError> {
-    let current = key_secrets::table
-        .filter(key_secrets::key_id.eq(secret.key_id.get()))
-        .filter(key_secrets::is_current);
-    diesel::delete(current).execute(connection).await?;
-    insert(connection, secret, now).await?;
-    Ok(())
-}
-
-/// Stores another current secret of a locked key. The one before works until `grace_end`, or not at all; what
-/// was before that is ended.
-///
-/// # Errors
-/// [`StorageError`]; a constraint where the prefix of an own token is taken.
-pub async fn rotate(
-    connection: &mut AsyncPgConnection,
-    secret: &NewSecret<'_>,
-    grace_end: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<SecretId, StorageError> {
-    let of_key = key_secrets::table.filter(key_secrets::key_id.eq(secret.key_id.get()));
-    diesel::delete(of_key.filter(diesel::dsl::not(key_secrets::is_current))).execute(connection).await?;
-    match grace_end {
-        Some(end) => {
-            diesel::update(of_key.filter(key_secrets::is_current))
-                .set((key_secrets::is_current.eq(false), key_secrets::expire_at.eq(end)))
-                .execute(connection)
-                .await?;
-        }
-        None => {
-            diesel::delete(of_key.filter(key_secrets::is_current)).execute(connection).await?;
-        }
-    }
-    insert(connection, secret, now).await
-}
-
 /// The prefixes of all imported secrets, with their keys.
 ///
 /// # Errors
@@ -260,7 +216,8 @@ pub async fn candidates(
     let with_digest = key_digests::table
         .filter(key_digests::secret_id.eq(key_secrets::secret_id))
         .filter(key_digests::pepper_id.eq_any(peppers));
-    let first: Vec<(i64, i64, String, Option<DateTime<Utc>>, bool)> = key_secrets::table
+    type Row = (i64, i64, String, Option<DateTime<Utc>>, bool);
+    let first: Vec<Row> = key_secrets::table
         .inner_join(api_keys::table)
         .filter(key_secrets::key_prefix.eq(key_prefix))
         .filter(is_theirs)

@@ -4,6 +4,7 @@ mod authorize;
 mod create_budgets;
 mod create_key;
 mod grants;
+mod key_changes;
 mod keys;
 
 use keystile::grpc::pb;
@@ -85,6 +86,7 @@ async fn every_bad_request_is_told_all_that_is_wrong_with_it() {
     let mut rows = create_key::rows();
     rows.extend(create_budgets::rows());
     rows.extend(keys::rows(key.key_id));
+    rows.extend(key_changes::rows(key.key_id));
     rows.extend(grants::rows(key.key_id, full.key_id));
     rows.extend(authorize::rows());
     assert!(rows.len() >= 100, "{} rows", rows.len());

@@ -1,5 +1,7 @@
 //! Revision, change log and audit log commit with every change, and with nothing else.
 
+mod keys;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};

@@ -31,6 +31,7 @@ mod import;
 mod listing;
 mod look_alikes;
 mod looking_up;
+mod model;
 mod older_system;
 mod outage;
 mod proving;

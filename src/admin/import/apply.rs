@@ -11,7 +11,7 @@ use crate::admin::enclava::{ImportedKey, SyncAction, sync_action};
 use crate::admin::snapshot;
 use crate::policy::{AccessRule, BudgetId, Key, UserId};
 use crate::storage::changes::{self, AuditLine, Subject};
-use crate::storage::{Session, StorageError, Store, budgets, keys, owners, secrets};
+use crate::storage::{Session, StorageError, Store, budgets, keys, owners, rotation};
 
 /// Ends the transaction.
 enum Aborted {
@@ -68,7 +68,7 @@ async fn apply_in(
     after.policy.expire_time = expire_time;
     keys::update(session, &after).await?;
     if take_token && standing.imported_hash.as_deref() != Some(incoming.key_hash.expose()) {
-        secrets::replace_current(session, &secret(candidate), now).await?;
+        rotation::replace_current(session, &secret(candidate), now).await?;
         after.key_prefix.clone_from(&incoming.key_prefix);
     }
     let budgets_before = budgets::of(session, Some(key_id), None, now).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile::grpc::pb;
 use prost_types::Timestamp;
 
-use super::{FIELD_NOT_SERVED, Row, any, many, only, texts};
+use super::{Row, any, many, only, texts};
 use pb::create_key_request::Template;
 
 const METHOD: &str = "KeyService/CreateKey";
@@ -244,8 +244,7 @@ fn template_rows() -> Vec<Row> {
 }
 
 fn whole_rows() -> Vec<Row> {
-    let served =
-        pb::CreateKeyRequest { request_id: "2f1b6f0e-8a5e-4b52-9d5c-1f7a1a1f0c11".into(), ..request(|_| {}) };
+    let with_id = |id: &str| pb::CreateKeyRequest { request_id: id.into(), ..request(|_| {}) };
     let bad = |key: &mut pb::Key| {
         key.user_id = -7;
         key.display_name = String::new();
@@ -294,6 +293,18 @@ fn whole_rows() -> Vec<Row> {
         ),
         row("every field at once", &fields, bad),
         row("50 faults: the first 20 are named", &twenty, |key| key.tags = many(50, |_| String::new())),
-        Row::refused("request_id", METHOD, &served, FIELD_NOT_SERVED),
+        Row::invalid("request_id", METHOD, &with_id("first try"), &["request_id"]),
+        Row::invalid(
+            "request_id in braces",
+            METHOD,
+            &with_id("{2f1b6f0e-8a5e-4b52-9d5c-1f7a1a1f0c11}"),
+            &["request_id"],
+        ),
+        Row::invalid(
+            "nil request_id",
+            METHOD,
+            &with_id("00000000-0000-0000-0000-000000000000"),
+            &["request_id"],
+        ),
     ]
 }

@@ -84,6 +84,7 @@ impl AppBuilder {
             &format!("--database-url={url}"),
             &format!("--bootstrap-token-file={}", token_file.display()),
             "--allow-data-loss",
+            "--drain-delay=0s",
             "--bcrypt-cost=4",
         ];
         let arguments = fixed.into_iter().map(str::to_owned).chain(self.flags);

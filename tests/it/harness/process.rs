@@ -41,6 +41,7 @@ impl Process {
     pub fn serve(settings: &[(&str, &str)]) -> Self {
         let mut command = Self::command();
         command.arg("serve").env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
+        command.env("KEYSTILE_DRAIN_DELAY", "0s");
         command.envs(settings.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -1,0 +1,62 @@
+//! The services that need the database, which come late: until they are there, every call is answered that the
+//! service is starting.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::{Service, ServiceExt as _};
+
+use crate::grpc::access;
+use crate::grpc::auth_layer::Authenticated;
+use crate::grpc::error::ErrorReason;
+
+/// Health and reflection from the beginning, and everything else from [`Late::open`] on. Clones share what is
+/// opened.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    early: Routes,
+    late: Arc<OnceLock<Authenticated<Routes>>>,
+}
+
+impl Late {
+    /// With what everybody may call, and nothing else yet.
+    pub(super) fn new(early: Routes) -> Self {
+        Self { early, late: Arc::default() }
+    }
+
+    /// Opens the rest. Only the first time counts.
+    pub(super) fn open(&self, services: Authenticated<Routes>) {
+        if self.late.set(services).is_err() {
+            tracing::error!("the services were opened twice");
+        }
+    }
+}
+
+impl Service<Request<Body>> for Late {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if access::is_open(request.uri().path()) {
+            return Box::pin(self.early.clone().oneshot(request));
+        }
+        match self.late.get() {
+            Some(services) => Box::pin(services.clone().oneshot(request)),
+            None => {
+                let status = ErrorReason::Starting.status("the service is starting; try again");
+                Box::pin(ready(Ok(status.into_http())))
+            }
+        }
+    }
+}

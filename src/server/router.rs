@@ -1,0 +1,68 @@
+//! What is served: the services, in their layers.
+//!
+//! - [`early`] has what is there before the database is: health and reflection.
+//! - [`late`] has the rest, behind the layer that lets callers in.
+//! - [`serve`] puts both behind the layers that every call goes through.
+
+use std::future::pending;
+use std::io;
+
+use tokio::net::TcpStream;
+use tokio_stream::Stream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic_health::pb::health_server::HealthServer;
+use tower::Layer as _;
+
+use super::ServerError;
+use super::health::Health;
+use super::late::Late;
+use super::parts::Parts;
+use super::supervise::PartResult;
+use crate::clock::Clock;
+use crate::grpc::auth_layer::{AuthLayer, Authenticated, CallerAuth};
+use crate::grpc::error_layer::ErrorLayer;
+use crate::grpc::pb::FILE_DESCRIPTOR_SET;
+use crate::grpc::pb::audit_service_server::AuditServiceServer;
+use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
+use crate::grpc::pb::budget_service_server::BudgetServiceServer;
+use crate::grpc::pb::key_service_server::KeyServiceServer;
+use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+
+/// Health and reflection, which everybody may call at any time.
+pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that clients by reflection can read them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection_error = |error: tonic_reflection::server::Error| ServerError::Serving(error.to_string());
+    Ok(Routes::new(HealthServer::new(health.clone()))
+        .add_service(reflect().build_v1().map_err(reflection_error)?)
+        .add_service(reflect().build_v1alpha().map_err(reflection_error)?)
+        .prepare())
+}
+
+/// Everything that needs the database, for callers that `auth` lets in.
+pub(super) fn late(parts: Parts, auth: CallerAuth, clock: Clock) -> Authenticated<Routes> {
+    let Parts { admin, authorizer } = parts;
+    let routes = Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer)))
+        .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
+        .add_service(BudgetServiceServer::new(BudgetApi))
+        .add_service(AuditServiceServer::new(AuditApi))
+        .prepare();
+    AuthLayer::new(auth).layer(routes)
+}
+
+/// Serves until `incoming` ends and the last call is answered.
+pub(super) async fn serve(
+    services: Late,
+    incoming: impl Stream<Item = io::Result<TcpStream>> + Send,
+) -> PartResult {
+    // The signal never comes: `incoming` ends by itself. That there is one makes tonic send GOAWAY then.
+    let never = pending();
+    Server::builder().layer(ErrorLayer).serve_with_incoming_shutdown(services, incoming, never).await?;
+    Ok(())
+}
