@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use crate::harness::{App, Process, TestDatabase, connect};
 
-/// Its exit code and report. No server answers at port 1.
+/// Its exit code and report. No server can answer at port 0.
 async fn doctor(settings: &[(&str, &str)]) -> (Option<i32>, Value) {
     let mut command = Process::command();
-    command.args(["doctor", "-o", "json"]).env("KEYSTILE_SERVER", "127.0.0.1:1");
+    command.args(["doctor", "-o", "json"]).env("KEYSTILE_SERVER", "127.0.0.1:0");
     command.envs(settings.iter().copied());
     let output = tokio::task::spawn_blocking(|| Process::run(command)).await.unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
