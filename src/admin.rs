@@ -4,6 +4,7 @@
 //! the revision last (see [`crate::storage::changes`]), in a task of its own, so that a caller who goes
 //! away cannot tear it. A change that changes nothing takes no revision.
 
+mod audit;
 mod bootstrap;
 mod change;
 mod create;
@@ -15,16 +16,20 @@ mod expiration;
 mod grants;
 mod idempotency;
 pub mod import;
+mod list;
 mod lookup;
 mod owners;
 mod purge;
 mod read;
+mod refusals;
+mod retention;
 mod revoke;
 mod rotate;
 mod snapshot;
 mod template;
 mod update;
 
+pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, IssuedToken};
 pub use delete::PURGE_AFTER;
@@ -33,9 +38,12 @@ pub use etag::Etag;
 pub use expiration::{EXPIRATION_DAYS_MAX, Expiration};
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
 pub use idempotency::{REQUEST_ID_LIFE, RequestId};
-pub use owners::OwnerView;
+pub use list::{KeyPage, ListKeys};
+pub use owners::{ListOwners, OwnerPage, OwnerView};
 pub use purge::Purged;
-pub use read::{KeyPage, KeyView, ListKeys};
+pub use read::KeyView;
+pub use refusals::{Refusal, Refusals};
+pub use retention::{Retention, remove_old_lines};
 pub use rotate::{GRACE_MAX, RotateKey};
 pub use template::{KeyDraft, Template};
 pub use update::{KeyPatch, UpdateKey, WindowsPatch};

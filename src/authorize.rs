@@ -18,6 +18,7 @@ pub use warnings::{KEY_EXPIRES_SOON, Warning, WarningKind};
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::metrics::DecisionMetrics;
 use crate::policy::CheckSet;
 use crate::storage::Store;
 use crate::token::{BcryptPool, Brand, Peppers};
@@ -33,6 +34,7 @@ pub struct Authorizer {
     observe: CheckSet,
     clock: Clock,
     uses: Arc<UseCounter>,
+    metrics: Arc<DecisionMetrics>,
     upgrades: Arc<prove::Upgrades>,
 }
 
@@ -49,6 +51,8 @@ pub struct Settings {
     pub bcrypt: BcryptPool,
     /// What time it is.
     pub clock: Clock,
+    /// Told of every decision.
+    pub metrics: Arc<DecisionMetrics>,
 }
 
 impl Authorizer {
@@ -62,7 +66,8 @@ impl Authorizer {
             brand: settings.brand,
             observe: settings.observe,
             clock: settings.clock,
-            uses: Arc::new(UseCounter::default()),
+            uses: Arc::new(UseCounter::new(Arc::clone(&settings.metrics))),
+            metrics: settings.metrics,
             upgrades: Arc::default(),
         }
     }

@@ -6,31 +6,40 @@
 //!
 //! What does not belong here: deciding anything. A client command asks the server.
 
+mod audit;
 mod authorize;
 mod bootstrap;
 mod check_config;
 mod client;
+mod completions;
+mod confirm;
 mod doctor;
 mod failure;
+mod filter_models;
 mod health;
 mod import;
+mod introspect;
 mod json;
 mod keys;
 mod migrate;
 mod money;
 mod output;
 mod owners;
+mod pages;
 mod parse;
+mod read_token;
 mod serve;
 mod table;
 mod time;
 mod token_file;
+mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime;
 
 pub use self::bootstrap::Bootstrap;
@@ -76,9 +85,16 @@ enum Command {
     Bootstrap(Box<Bootstrap>),
     Health(health::Health),
     Keys(keys::Keys),
-    Owners(owners::Owners),
-    Authorize(authorize::Authorize),
+    Owners(Box<owners::Owners>),
+    Audit(audit::Audit),
+    Authorize(Box<authorize::Authorize>),
+    FilterModels(Box<filter_models::FilterModels>),
+    Introspect(introspect::Introspect),
     Import(Box<Import>),
+    Completions(completions::Completions),
+    #[command(name = "man")]
+    ManPages(completions::ManPages),
+    Version(version::Version),
 }
 
 impl Command {
@@ -95,7 +111,16 @@ impl Command {
             Self::Import(import) => import.validate(),
             // It tells faults of the configuration among its findings.
             Self::Doctor(_) => Ok(()),
-            Self::Health(_) | Self::Keys(_) | Self::Owners(_) | Self::Authorize(_) => Ok(()),
+            Self::Health(_)
+            | Self::Keys(_)
+            | Self::Owners(_)
+            | Self::Audit(_)
+            | Self::Authorize(_)
+            | Self::FilterModels(_)
+            | Self::Introspect(_)
+            | Self::Completions(_)
+            | Self::ManPages(_)
+            | Self::Version(_) => Ok(()),
         }
     }
 
@@ -109,10 +134,22 @@ impl Command {
             Self::Health(health) => health.run().await,
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,
+            Self::Audit(audit) => audit.run().await,
             Self::Authorize(authorize) => authorize.run().await,
+            Self::FilterModels(filter_models) => filter_models.run().await,
+            Self::Introspect(introspect) => introspect.run().await,
             Self::Import(import) => import.run().await,
+            Self::Completions(completions) => completions.run(definition()),
+            Self::ManPages(man) => man.run(definition()),
+            Self::Version(version) => version.run(),
         }
     }
+}
+
+/// Every command with its arguments and help, as the program parses them: for manuals, and for tests.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program with `args`, its own name first, to its exit code.

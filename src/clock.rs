@@ -4,7 +4,7 @@
 //! Reading a clock anywhere else is refused by clippy (`clippy.toml`).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
@@ -36,6 +36,12 @@ impl Clock {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
 pub fn monotonic_now() -> Instant {
     Instant::now()
+}
+
+/// How long ago that was.
+#[must_use]
+pub fn since(began: Instant) -> Duration {
+    monotonic_now().saturating_duration_since(began)
 }
 
 /// A clock set by hand; clones share the same time.

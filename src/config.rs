@@ -13,6 +13,7 @@
 //!
 //! What does not belong here: acting on a setting.
 
+mod audit;
 pub(crate) mod database;
 mod decisions;
 mod drain;
@@ -21,14 +22,17 @@ pub mod environment;
 mod fault;
 mod log;
 mod serve;
+mod telemetry;
 mod tokens;
 
+pub use audit::{Audit, AuditRetention};
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;
 pub use fault::{Fault, Faults};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;
+pub use telemetry::{OpsListen, SlowCall, Telemetry};
 pub use tokens::{BCRYPT_QUEUE_MAX, BCRYPT_THREADS_MAX, Tokens};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The gRPC surface: the only user of tonic and prost.
 //!
-//! A request goes through [`error_layer`] (which gives tonic's own errors our shape) and [`auth_layer`] (who
+//! A request goes through [`telemetry_layer`] (which measures it), [`error_layer`] (which gives tonic's own errors our shape) and [`auth_layer`] (who
 //! may call?) to a handler of about ten lines: read the message ([`convert`]), call a use case, write the
 //! answer. [`error`] is the one table from failures to statuses.
 
@@ -9,13 +9,16 @@ mod audit_service;
 pub mod auth_layer;
 mod authorize_service;
 mod budget_service;
+pub mod connections;
 pub mod convert;
 pub mod error;
 pub mod error_layer;
 mod key_service;
+mod page;
 mod page_token;
 pub mod pb;
 mod redact;
+pub mod telemetry_layer;
 pub mod violations;
 
 pub use audit_service::AuditApi;

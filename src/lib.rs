@@ -8,8 +8,11 @@
 //! - [`storage`] is the only user of diesel, [`grpc`] the only one of tonic and prost.
 //! - [`clock`] is the only reader of clocks.
 
+pub mod call;
 pub mod clock;
 pub mod policy;
+
+pub mod metrics;
 
 pub mod token;
 

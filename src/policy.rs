@@ -42,7 +42,7 @@ pub use endpoint::{EndpointPattern, METHOD_BYTES_MAX};
 pub use evaluate::evaluate;
 pub use ids::{BudgetId, KeyId, Micros, Revision, UserId};
 pub use key::{KeyPolicy, KeyState};
-pub use name_pattern::{NAME_BYTES_MAX, NamePattern};
+pub use name_pattern::{NAME_BYTES_MAX, NamePattern, is_name};
 pub use path::{MalformedPath, PATH_BYTES_MAX, normalise_path};
 pub use pattern_error::{PATTERN_BYTES_MAX, PatternError};
 pub use record::{

@@ -1,5 +1,6 @@
 //! The composition root: configuration, parts, listener, end.
 
+mod background;
 mod database;
 mod error;
 mod first_token;
@@ -23,6 +24,7 @@ pub use signals::EndSignal;
 use crate::admin::BootstrapOutcome;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
+use crate::grpc::telemetry_layer;
 use crate::policy::CheckSet;
 use crate::storage::changes::Actor;
 use crate::token::{Token, os_rng};
@@ -37,8 +39,9 @@ use signals::Signals;
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let mut signals = Signals::listen()?;
     let mut bound = Bound::to(&config).await?;
+    let metrics = bound.metrics();
     let prepared = tokio::select! {
-        prepared = Prepared::by(&config, &Clock::System) => prepared,
+        prepared = Prepared::by(&config, &Clock::System, &metrics) => prepared,
         error = bound.died() => Err(error),
         signal = signals.next() => {
             tracing::info!(signal = %signal, "stopping before it has started");
@@ -88,7 +91,9 @@ pub async fn serve(config: Serve) -> Result<(), ServerError> {
 pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<Token>, ServerError> {
     let open = open_database(database).await?;
     let work = async {
-        let parts = Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System).await?;
+        let parts =
+            Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System, &telemetry_layer::metrics())
+                .await?;
         let token = Token::generate(&tokens.brand, &mut os_rng());
         match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),

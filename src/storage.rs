@@ -7,8 +7,10 @@
 //! Lock order, each ascending: ids of requests, owners and keys, then secrets and digests, budgets, usage, and
 //! **the revision row last** (see [`changes`]).
 
+pub mod audit;
 pub mod budgets;
 pub mod changes;
+mod committed;
 pub mod durability;
 pub mod enclava_source;
 mod errors;
@@ -25,6 +27,7 @@ pub mod purge;
 pub mod rotation;
 mod schema;
 pub mod secrets;
+mod statement;
 pub mod usage;
 
 pub use errors::StorageError;

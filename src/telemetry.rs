@@ -1,31 +1,58 @@
-//! Logging: where the lines of `tracing` go.
+//! What the service tells of itself while it runs: where the lines of `tracing` go, which of its spans a collector
+//! gets, and the operations port.
 //!
 //! - Log lines go to stderr; stdout belongs to what a command prints.
 //! - Times are UTC. Colour only on a terminal, and never where `NO_COLOR` is set.
-//! - JSON lines carry the event's fields on their top level, named as they were logged (`key.id`).
+//! - JSON lines carry the event's fields on their top level, named as they were logged (`key.id`), and those of the
+//!   call that they belong to (`request.id`, `trace.id`, `span.id`).
+//! - Records of the crate `log` are not taken in: PostgreSQL's driver writes the values of every statement there,
+//!   and ours are digests and hashes.
 //!
-//! What does not belong here: what is logged, which is decided where an error is handled.
+//! What does not belong here: what is logged, which is decided where an error is handled; what is counted
+//! ([`crate::metrics`]).
+
+mod lines;
+mod ops;
+mod traces;
+
+pub use ops::{Ops, OpsError};
 
 use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
+use opentelemetry_otlp::ExporterBuildError;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::environment::value_of;
-use crate::config::{Log, LogFormat};
+use crate::config::{self, Log};
+use traces::Traces;
 
-/// Logging could not be set up.
+/// Spans that wait when the process ends get so long to reach the collector.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Logging or tracing could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is none: see `KEYSTILE_LOG`.
     #[error("KEYSTILE_LOG: {0}")]
     Filter(#[from] ParseError),
+    /// The collector cannot be spoken with, whatever it answers.
+    #[error("KEYSTILE_OTLP_ENDPOINT: {0}")]
+    Otlp(#[from] ExporterBuildError),
     /// This process logs already.
     #[error("logging is set up already: {0}")]
-    Twice(#[from] TryInitError),
+    Twice(#[from] SetGlobalDefaultError),
+}
+
+/// Telemetry of this process.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<Traces>,
 }
 
 /// Sends the log of this process to stderr, as `log` says. Once a process.
@@ -33,79 +60,53 @@ pub enum TelemetryError {
 /// # Errors
 /// [`TelemetryError`], when the filter does not parse or logging was set up before.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let colour = stderr().is_terminal() && value_of("NO_COLOR").is_none();
-    subscriber(log, colour, stderr)?.try_init()?;
-    Ok(())
+    start(log, None)
 }
 
-fn subscriber<W>(log: &Log, colour: bool, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, ParseError>
+/// The same for a service, whose traces go to a collector where one is named. Inside of its runtime.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init_service(log: &Log, settings: &config::Telemetry) -> Result<Telemetry, TelemetryError> {
+    let traces = Traces::of(settings)?;
+    start(log, traces.as_ref())?;
+    if let Some(endpoint) = &settings.otlp_endpoint {
+        tracing::info!(endpoint, sampling = settings.otlp_sampling, "traces are exported");
+    }
+    Ok(Telemetry { traces })
+}
+
+impl Telemetry {
+    /// Sends what waits, for two seconds at most.
+    pub async fn stop(self) {
+        if let Some(traces) = self.traces {
+            traces.stop(FLUSH_MAX).await;
+        }
+    }
+}
+
+fn start(log: &Log, traces: Option<&Traces>) -> Result<(), TelemetryError> {
+    let colour = stderr().is_terminal() && value_of("NO_COLOR").is_none();
+    let subscriber = subscriber(log, colour, stderr, traces)?;
+    Ok(tracing::subscriber::set_global_default(subscriber)?)
+}
+
+fn subscriber<W>(
+    log: &Log,
+    colour: bool,
+    writer: W,
+    traces: Option<&Traces>,
+) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse(&log.filter)?)
-        .with_writer(writer);
-    Ok(match log.format {
-        LogFormat::Pretty => Box::new(builder.with_ansi(colour).finish()),
-        LogFormat::Json => {
-            Box::new(builder.with_ansi(false).json().flatten_event(true).with_current_span(false).finish())
-        }
-    })
+    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let lines = lines::layer(log.format, colour, writer).with_filter(filter);
+    // A vector, because an absent layer would still have a say in which spans are on.
+    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
+        [Some(lines.boxed()), traces.map(Traces::layer)].into_iter().flatten().collect();
+    Ok(Registry::default().with(layers))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(format: LogFormat, filter: &str) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let log = Log { format, filter: filter.to_owned() };
-        let subscriber = subscriber(&log, false, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(key.id = 17, "key loaded");
-            tracing::debug!("detail");
-        });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn json_lines_have_the_fields_on_their_top_level() {
-        let logged = logged(LogFormat::Json, "info");
-        let line: serde_json::Value = serde_json::from_str(logged.trim()).unwrap();
-        assert_eq!(line["key.id"], 17);
-        assert_eq!(line["message"], "key loaded");
-        assert_eq!(line["level"], "INFO");
-    }
-
-    #[test]
-    fn pretty_lines_are_plain_without_a_terminal() {
-        let logged = logged(LogFormat::Pretty, "debug");
-        assert_eq!(logged.lines().count(), 2);
-        assert!(logged.contains("key loaded key.id=17"), "{logged}");
-        assert!(!logged.contains('\u{1b}'), "{logged}");
-    }
-
-    #[test]
-    fn the_filter_decides_what_is_logged() {
-        assert_eq!(logged(LogFormat::Pretty, "error"), "");
-        assert_eq!(logged(LogFormat::Json, "info").lines().count(), 1);
-    }
-}
+mod tests;

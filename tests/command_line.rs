@@ -162,8 +162,19 @@ fn without_a_server_every_client_command_says_so_and_fails() {
         vec!["keys", "revoke", "1", "2"],
         vec!["keys", "create", "--user-id=1", "--name=a", &token_out],
         vec!["keys", "grant", "1", "--tag=a"],
+        vec!["keys", "update", "1", "--name=a"],
+        vec!["keys", "rotate", "1", &token_out],
+        vec!["keys", "delete", "1"],
+        vec!["keys", "lookup"],
+        vec!["keys", "list", "--watch"],
         vec!["owners", "disable", "1"],
+        vec!["owners", "limits", "1", "--no-rate-limits"],
+        vec!["audit", "list"],
+        vec!["audit", "list", "--follow"],
+        vec!["audit", "record", "--plugin-id=a", "--event-type=b"],
         vec!["authorize"],
+        vec!["filter-models", "a"],
+        vec!["introspect"],
     ] {
         let (code, shown, told) = run(keystile(&args).env("KEYSTILE_SERVER", address.to_string()));
         assert_eq!((code, shown.as_str()), (Some(2), ""), "{args:?}");
@@ -232,8 +243,79 @@ fn what_a_server_does_not_have_is_told_in_a_sentence() {
 }
 
 #[test]
+fn every_shell_gets_completions_that_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, script, told) = run(&mut keystile(&["completions", shell]));
+        assert_eq!((code, told.as_str()), (Some(0), ""), "{shell}");
+        for word in ["undelete", "filter-models", "token-out", "expires-before", "owner-disabled"] {
+            // elvish and powershell know no values.
+            let known = word != "owner-disabled" || !["elvish", "powershell"].contains(&shell);
+            assert!(!known || script.contains(word), "{shell}: {word}");
+        }
+    }
+    let (code, _, told) = run(&mut keystile(&["completions", "sh"]));
+    assert_eq!(code, Some(2));
+    assert!(told.contains("bash"), "{told}");
+}
+
+#[test]
+fn bash_completes_commands_flags_and_values() {
+    let (_, script, _) = run(&mut keystile(&["completions", "bash"]));
+    let completed = |words: &[&str]| {
+        let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let last = words.len() - 1;
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({line}); COMP_CWORD={last}; \
+             _keystile keystile \"${{COMP_WORDS[{last}]}}\" \"${{COMP_WORDS[{last}-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(completed(&["keystile", "fil"]).trim(), "filter-models");
+    assert_eq!(completed(&["keystile", "keys", "und"]).trim(), "undelete");
+    assert_eq!(completed(&["keystile", "keys", "list", "--state", "own"]).trim(), "owner-disabled");
+    assert!(completed(&["keystile", "keys", "rotate", "--tok"]).contains("--token-out"));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let (code, page, told) = run(&mut keystile(&["man"]));
+    assert_eq!((code, told.as_str()), (Some(0), ""));
+    assert!(page.contains(".TH keystile 1") && page.contains("filter\\-models"), "{page}");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let (code, shown, told) = run(&mut keystile(&["man", "--out", folder.to_str().unwrap()]));
+    assert_eq!((code, shown.as_str()), (Some(0), ""));
+    let pages = folder.read_dir().unwrap().count();
+    assert!(told.starts_with(&format!("{pages} pages are in ")), "{told}");
+    for (name, words) in [
+        ("keystile", "SUBCOMMANDS"),
+        ("keystile-keys-create", "\\-\\-token\\-out"),
+        ("keystile-owners-limits", "\\-\\-no\\-rate\\-limits"),
+        ("keystile-import-enclava", "\\-\\-source\\-url"),
+    ] {
+        let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")) && page.contains(words), "{name}: {page}");
+    }
+    let (code, _, told) = run(&mut keystile(&["man", "--out", "/dev/null/man1"]));
+    assert_eq!(code, Some(2));
+    assert!(told.starts_with("error: cannot make /dev/null/man1"), "{told}");
+}
+
+#[test]
+fn the_version_names_the_contract() {
+    let (code, shown, _) = run(&mut keystile(&["version"]));
+    assert_eq!(code, Some(0));
+    assert_eq!(shown, concat!("keystile  ", env!("CARGO_PKG_VERSION"), "\ncontract  keystile.v1\n"));
+    let (_, json, _) = run(&mut keystile(&["version", "-o", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for args in [vec!["check-config", "--data-dir=/srv"], vec!["--help"]] {
+    let (bash, man) = (vec!["completions", "bash"], vec!["man"]);
+    for args in [vec!["check-config", "--data-dir=/srv"], vec!["--help"], bash, man] {
         let mut child = keystile(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let mut told = String::new();

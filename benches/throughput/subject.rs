@@ -60,6 +60,7 @@ impl Subject {
         let data_dir = tempfile::tempdir().map_err(Failure::io("make a directory"))?;
         let server = Server::start(Role::Keystile, |command| {
             command.env("KEYSTILE_DATA_DIR", data_dir.path());
+            command.env("KEYSTILE_OPS_LISTEN", "off");
             command.env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
         })
         .await?;

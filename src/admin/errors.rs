@@ -18,6 +18,9 @@ pub enum AdminError {
     /// No key has this token (any more). Says nothing of the token.
     #[error("no key has this token")]
     TokenUnknown,
+    /// There is no such owner: it has no keys, and never was changed.
+    #[error("owner {0} has no keys and never was changed")]
+    OwnerNotFound(UserId),
     /// The key is deleted; undelete it first.
     #[error("key {0} is deleted")]
     KeyDeleted(KeyId),

@@ -1,7 +1,8 @@
 //! From a token that was found somewhere to its key. Counts no use and writes nothing, not even the digest of
 //! an imported token that bcrypt has proven: its holder has not used it.
 //!
-//! Not audited: it tells a reader nothing that he may not read anyway.
+//! Not audited: it tells a reader nothing that he may not read anyway. bcrypt runs on the threads that make
+//! tokens, which no end user's token can take; a reader who floods them gets OVERLOADED.
 
 use super::{Admin, AdminError, KeyView};
 use crate::policy::KeyId;

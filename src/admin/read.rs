@@ -1,13 +1,10 @@
 //! Reading keys.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
 use super::{Admin, AdminError, snapshot};
-use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
+use crate::policy::{Budget, Key, KeyId, KeyTotals};
 use crate::storage::changes::{self, Actor, AuditLine, Subject};
-use crate::storage::listing::{self, KeyFilter, Page};
 use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
 use crate::token::KeyHash;
 
@@ -26,30 +23,6 @@ pub struct KeyView {
     pub key_hash: Option<KeyHash>,
     /// When it was read; states are derived from it.
     pub read_time: DateTime<Utc>,
-}
-
-/// Which keys to list.
-#[derive(Clone, Debug)]
-pub struct ListKeys {
-    /// Which.
-    pub filter: KeyFilter,
-    /// The key that the page before ended with.
-    pub after: Option<KeyId>,
-    /// Falling order of ids.
-    pub descending: bool,
-    /// At most so many.
-    pub limit: u16,
-}
-
-/// A page of keys.
-#[derive(Clone, Debug)]
-pub struct KeyPage {
-    /// The keys; their budgets are left out.
-    pub keys: Vec<KeyView>,
-    /// There are more: the next page comes after this key.
-    pub next_after: Option<KeyId>,
-    /// The page is at least as new as this.
-    pub revision: Revision,
 }
 
 /// The rest of what is shown of a key, read by its own transaction or connection.
@@ -106,40 +79,6 @@ impl Admin {
                 })
             })
             .await
-    }
-
-    /// Lists a page of keys.
-    ///
-    /// # Errors
-    /// [`AdminError::Store`].
-    pub async fn list_keys(&self, request: ListKeys) -> Result<KeyPage, AdminError> {
-        let now = self.settings.clock.now();
-        let limit = i64::from(request.limit);
-        // One more than asked for tells whether there is a next page.
-        let page = Page { after: request.after, descending: request.descending, limit: limit + 1 };
-        let read = self.store.snapshot("keys.list", move |session| {
-            Box::pin(async move {
-                let revision = changes::head(session).await?;
-                let keys = listing::list(session, &request.filter, page, now).await?;
-                let ids: Vec<KeyId> = keys.iter().map(|key| key.key_id).collect();
-                let totals = usage::totals(session, &ids).await?;
-                Ok((revision, keys, totals))
-            })
-        });
-        let (revision, mut keys, totals) = read.await?;
-        let has_more = keys.len() > usize::from(request.limit);
-        keys.truncate(usize::from(request.limit));
-        let next_after = if has_more { keys.last().map(|key| key.key_id) } else { None };
-        let mut totals: BTreeMap<KeyId, KeyTotals> = totals.into_iter().collect();
-        let keys = keys.into_iter().map(|key| KeyView {
-            totals: totals.remove(&key.key_id).unwrap_or_default(),
-            budgets: Vec::new(),
-            previous_token_end: None,
-            key_hash: None,
-            read_time: now,
-            key,
-        });
-        Ok(KeyPage { keys: keys.collect(), next_after, revision })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::{AuthorizeError, Authorizer, Freshness, Proof};
+use crate::call;
 use crate::policy::{
     AccessRequest, CheckSet, Dimension, DimensionSet, KeyId, KeyPolicy, KeySnapshot, Reason, SCOPE_ADMIN,
     SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
@@ -63,10 +64,10 @@ pub enum CallerError {
     Unknown,
     /// The token may not be used from this address.
     #[error("the service token may not be used from this address")]
-    Address,
+    Address(KeyId),
     /// The token is known, but lacks the scope.
     #[error("the service token lacks the scope {}", .0.scope())]
-    Scope(Needed),
+    Scope(Needed, KeyId),
     /// Nothing is known of the token.
     #[error(transparent)]
     Undecided(#[from] AuthorizeError),
@@ -100,17 +101,18 @@ impl Authorizer {
         };
         match evaluate(&KeySnapshot::compile(&policy), &access, now).denied {
             None => {}
-            Some(Reason::IpNotAllowed) => return Err(CallerError::Address),
+            Some(Reason::IpNotAllowed) => return Err(CallerError::Address(proven.key.key_id)),
             Some(_) => return Err(CallerError::Unknown),
         }
         // Only the operator's keys may hold reserved scopes; a row that says otherwise grants nothing.
         let is_operator = proven.key.user_id == UserId::OPERATOR;
         let granted =
             |asked: &str| is_operator && policy.scopes.iter().any(|scope| Scope::grants(scope, asked));
+        call::note_caller(proven.key.key_id.get());
         let is_admin = granted(SCOPE_ADMIN);
         if is_admin || granted(needed.scope()) {
             return Ok(Caller { key_id: Some(proven.key.key_id), is_admin, peer });
         }
-        Err(CallerError::Scope(needed))
+        Err(CallerError::Scope(needed, proven.key.key_id))
     }
 }

@@ -11,6 +11,7 @@ use crate::policy::{
 };
 use crate::storage::secrets::{ProvenKey, Whose};
 use crate::storage::{budgets, usage};
+use crate::{call, clock};
 
 /// A request to be decided. What the end user controls is any bytes of any length.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +91,12 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn authorize(&self, question: Question<'_>) -> Result<Outcome, AuthorizeError> {
-        let proof = self.prove(question.token, Whose::Anyones, question.freshness).await?;
+        let began = clock::monotonic_now();
+        let proof = self.prove(question.token, Whose::Anyones, question.freshness).await;
+        let proof = proof.inspect_err(|_| self.metrics.took(None, clock::since(began)))?;
         let outcome = self.decide(proof, &question.access);
+        self.metrics.took(Some(outcome.denied.is_none()), clock::since(began));
+        self.metrics.count(outcome.denied, outcome.observed);
         if outcome.denied.is_none()
             && !question.dry_run
             && let Some(key) = &outcome.key
@@ -112,6 +117,7 @@ impl Authorizer {
         let mut context = self.decide(proof, &access);
         let mut allowed = Vec::new();
         let Some(key) = context.key.clone().filter(|_| context.denied.is_none()) else {
+            self.metrics.count(context.denied, context.observed);
             return Ok(FilterOutcome { context, allowed });
         };
         let policy = self.effective_policy(&key);
@@ -127,6 +133,7 @@ impl Authorizer {
                 allowed.push(position);
             }
         }
+        self.metrics.count(context.denied, context.observed);
         Ok(FilterOutcome { context, allowed })
     }
 
@@ -149,6 +156,7 @@ impl Authorizer {
             });
         };
         let (key_id, user_id) = (key.key.key_id, key.key.user_id);
+        call::note_key(key_id.get());
         let (totals, budgets) = self
             .store
             .snapshot("introspect", move |connection| {
@@ -178,6 +186,7 @@ impl Authorizer {
         let Some(key) = key.filter(|key| key.grace_end.is_none_or(|end| now < end)) else {
             return Outcome::invalid(revision);
         };
+        call::note_key(key.key.key_id.get());
         let snapshot = KeySnapshot::compile(&self.effective_policy(&key));
         let decision = evaluate(&snapshot, access, now);
         if decision.denied == Some(Reason::KeyInvalid) {

@@ -12,6 +12,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::Authorizer;
 use crate::clock;
+use crate::metrics::ProofOutcome;
 use crate::policy::Revision;
 use crate::storage::secrets::{self, DigestOutcome, ProvenKey, Whose};
 use crate::storage::{StorageError, changes};
@@ -139,16 +140,25 @@ impl Authorizer {
         whose: Whose,
         freshness: Freshness,
     ) -> Result<Proof, AuthorizeError> {
+        let counts = match whose {
+            Whose::Anyones => &self.metrics.judged,
+            Whose::Operators => &self.metrics.callers,
+        };
         let Ok(presented) = Presented::classify(token, &self.brand) else {
+            counts.count(ProofOutcome::Malformed);
             return Ok(Proof { key: None, revision: Revision::ZERO });
         };
         self.await_revision(freshness).await?;
         let digests = self.peppers.digests(presented.bytes());
         let proof = self.find(&digests).await?;
+        self.metrics.saw(proof.revision);
         if proof.key.is_some() {
+            counts.count(ProofOutcome::Digest);
             return Ok(proof);
         }
-        self.prove_by_bcrypt(presented, whose, &digests, proof).await
+        let proof = self.prove_by_bcrypt(presented, whose, &digests, proof).await?;
+        counts.count(if proof.key.is_some() { ProofOutcome::Bcrypt } else { ProofOutcome::Unknown });
+        Ok(proof)
     }
 
     async fn find(&self, digests: &[(&PepperMark, Digest)]) -> Result<Proof, AuthorizeError> {
@@ -206,9 +216,11 @@ impl Authorizer {
                 })
                 .await?;
             // Read anew either way: time has passed, and the key may have been revoked or rotated.
-            return match outcome {
-                DigestOutcome::Stored | DigestOutcome::SecretChanged => self.find(digests).await,
-            };
+            match outcome {
+                DigestOutcome::Stored => self.metrics.digests_stored.increment(),
+                DigestOutcome::SecretChanged => {}
+            }
+            return self.find(digests).await;
         }
         *last = Some(Refusal { began, revision: proof.revision });
         Ok(proof)

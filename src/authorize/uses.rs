@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use crate::metrics::DecisionMetrics;
 use crate::policy::KeyId;
 use crate::storage::usage::{self, Uses};
 use crate::storage::{StorageError, Store};
@@ -20,14 +21,21 @@ const KEYS_MAX: usize = 1_000_000;
 const BATCH_MAX: usize = 5_000;
 
 /// ALLOWs since the last flush, by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UseCounter {
     counts: Mutex<HashMap<KeyId, Uses>>,
+    metrics: Arc<DecisionMetrics>,
     /// Something was lost since the last flush, and said so.
     is_full: AtomicBool,
 }
 
 impl UseCounter {
+    /// A counter of nothing yet.
+    #[must_use]
+    pub fn new(metrics: Arc<DecisionMetrics>) -> Self {
+        Self { counts: Mutex::default(), metrics, is_full: AtomicBool::new(false) }
+    }
+
     /// Counts one ALLOW.
     pub fn count(&self, key_id: KeyId, now: DateTime<Utc>) {
         self.add(Uses { key_id, count: 1, last_used_time: now });
@@ -40,9 +48,13 @@ impl UseCounter {
             known.last_used_time = known.last_used_time.max(uses.last_used_time);
         } else if counts.len() < KEYS_MAX {
             counts.insert(uses.key_id, uses);
-        } else if !self.is_full.swap(true, Ordering::Relaxed) {
-            tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
+        } else {
+            self.metrics.dropped_uses.add(u64::try_from(uses.count).unwrap_or_default());
+            if !self.is_full.swap(true, Ordering::Relaxed) {
+                tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
+            }
         }
+        self.metrics.set_uses_pending(counts.len());
     }
 
     /// Adds what was counted to the store. What could not be written is kept for the next flush.
@@ -67,6 +79,9 @@ impl UseCounter {
                 batch.iter().for_each(|uses| self.add(*uses));
             }
         }
+        let outcome = if written.is_ok() { &self.metrics.flushes } else { &self.metrics.failed_flushes };
+        outcome.increment();
+        self.metrics.set_uses_pending(self.counts.lock().unwrap_or_else(PoisonError::into_inner).len());
         written
     }
 }

@@ -30,8 +30,18 @@ impl CheckConfig {
     /// # Errors
     /// What writing fails with.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let Serve { listen, no_auth, bootstrap_token_file, database, tokens, decisions, log, .. } =
-            &self.serve;
+        let Serve {
+            listen,
+            no_auth,
+            bootstrap_token_file,
+            database,
+            tokens,
+            decisions,
+            audit,
+            log,
+            telemetry,
+            ..
+        } = &self.serve;
         let path = |path: &Option<std::path::PathBuf>| {
             path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
         };
@@ -53,8 +63,14 @@ impl CheckConfig {
             ("bcrypt-threads", tokens.bcrypt_threads.to_string()),
             ("bcrypt-queue", tokens.bcrypt_queue.to_string()),
             ("observe", if observe.is_empty() { "none".to_owned() } else { observe.join(",") }),
+            ("audit-retention", audit.retention.to_string()),
             ("log", log.filter.clone()),
             ("log-format", if log.format == LogFormat::Json { "json" } else { "pretty" }.to_owned()),
+            ("slow-call", telemetry.slow_call.to_string()),
+            ("ops-listen", telemetry.ops_listen.to_string()),
+            ("otlp-endpoint", telemetry.otlp_endpoint.clone().unwrap_or_else(|| "none".to_owned())),
+            ("otlp-sampling", telemetry.otlp_sampling.to_string()),
+            ("otlp-service-name", telemetry.otlp_service_name.clone()),
         ]);
         Output::of_process(Format::Table).show(&text)?;
         Ok(ExitCode::SUCCESS)

@@ -2,43 +2,41 @@
 //!
 //! - The caller's token comes from a file or from the environment, never from a flag: other users of the
 //!   machine can see flags.
-//! - Where no token is given and the server is the default one, the administrator's token that an embedded
-//!   server leaves in the default data directory is used, if this user may read it.
+//! - Where no token is given and the server is on this machine (a loopback address), the administrator's
+//!   token that an embedded server leaves in the data directory is used, if this user may read it. At its first
+//!   start a server makes it before it serves: where there is none yet, it is looked for once the server does.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod token;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use http::Uri;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
+use self::token::{Embedded, Given, TOKEN, TOKEN_FILE};
 use super::failure::Failure;
 use super::output::Output;
 use super::time::{format_seconds, parse_duration};
-use crate::config::database::DATA_DIR;
-use crate::config::environment::value_of;
-use crate::embedded;
+use crate::grpc::pb::audit_service_client::AuditServiceClient;
 use crate::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use crate::grpc::pb::key_service_client::KeyServiceClient;
 
 /// Where `keystile serve` listens by default.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
-const TOKEN: &str = "KEYSTILE_TOKEN";
-const TOKEN_FILE: &str = "KEYSTILE_TOKEN_FILE";
-/// What an embedded server calls the file with the administrator's token.
-const ADMIN_TOKEN_FILE: &str = "admin.token";
-/// More than any token has (72 bytes); keeps a wrong path from filling the memory.
-const TOKEN_FILE_BYTES_MAX: u64 = 4096;
+/// Between two looks whether a server serves.
+const SERVING_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// A page of keys with all their patterns may be large.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -81,6 +79,8 @@ pub struct ClientArgs {
 pub struct Client {
     channel: Channel,
     caller: Caller,
+    /// The administrator's token of this machine, where there is one that this user may not read.
+    closed_token: Option<PathBuf>,
 }
 
 impl ServerArgs {
@@ -97,15 +97,41 @@ impl ServerArgs {
     }
 }
 
+impl ServerArgs {
+    /// Waits until the server serves, for as long as an answer may take.
+    async fn until_serving(&self, channel: &Channel) {
+        let mut health = HealthClient::new(channel.clone());
+        let serving = async {
+            while health.check(HealthCheckRequest::default()).await.is_ok_and(|answer| {
+                // Any other status, and an error too, is for the command itself to find out about.
+                answer.get_ref().status() == ServingStatus::NotServing
+            }) {
+                time::sleep(SERVING_PAUSE).await;
+            }
+        };
+        let _late = time::timeout(self.timeout, serving).await;
+    }
+}
+
 impl ClientArgs {
     /// Finds the caller's token and connects.
     ///
     /// # Errors
     /// [`Failure`], when the token cannot be read or nothing answers.
     pub async fn connect(&self, output: &mut Output) -> anyhow::Result<Client> {
-        let token = self.token(Given::by_environment(), output)?;
-        let caller = Caller::new(token.as_ref())?;
+        let given = Given::by_environment();
+        let token = given.token(self.token_file.as_deref())?;
         let channel = self.server.connect().await?;
+        let (token, closed_token) = match token {
+            Some(token) => (Some(token), None),
+            None => {
+                if given.may_come(&self.server.server) {
+                    self.server.until_serving(&channel).await;
+                }
+                self.embedded_token(&given, output)
+            }
+        };
+        let caller = Caller::new(token.as_ref())?;
         if self.verbose {
             output.note(&format!(
                 "connected to {}, waiting up to {} for an answer",
@@ -113,52 +139,20 @@ impl ClientArgs {
                 format_seconds(self.server.timeout)
             ));
         }
-        Ok(Client { channel, caller })
+        Ok(Client { channel, caller, closed_token })
     }
 
-    fn token(&self, given: Given, output: &mut Output) -> anyhow::Result<Option<SecretString>> {
-        if let Some(path) = &self.token_file {
-            let by_variable = given.token_file.is_some_and(|file| file == path.as_os_str());
-            if by_variable && given.token.is_some() {
-                let failure = Failure::new(format!("{TOKEN} and {TOKEN_FILE} are both set."));
-                return Err(failure.next("Keep one of the two.").into());
+    /// The token that an embedded server has left on this machine, or the file that keeps it from this user.
+    fn embedded_token(&self, given: &Given, output: &mut Output) -> (Option<SecretString>, Option<PathBuf>) {
+        match given.embedded(&self.server.server) {
+            Embedded::Found(token, path) => {
+                if self.verbose {
+                    output.note(&format!("using the administrator's token in {}", path.display()));
+                }
+                (Some(token), None)
             }
-            return read_token_file(path).map(Some);
-        }
-        if let Some(token) = given.token {
-            let token = token.into_string().ok().map(Zeroizing::new);
-            let token = token.with_context(|| format!("{TOKEN} holds something that is no token"))?;
-            return Ok(Some(SecretString::from(token.trim())));
-        }
-        if self.server.server != DEFAULT_SERVER {
-            return Ok(None);
-        }
-        // Not there, or not for this user: then there is no token, and the server says what it thinks of it.
-        let embedded = given.admin_token_file.and_then(|path| Some((read_token_file(&path).ok()?, path)));
-        Ok(embedded.map(|(token, path)| {
-            if self.verbose {
-                output.note(&format!("using the administrator's token in {}", path.display()));
-            }
-            token
-        }))
-    }
-}
-
-/// What the environment says about the caller's token.
-#[derive(Default)]
-struct Given {
-    token: Option<OsString>,
-    token_file: Option<OsString>,
-    admin_token_file: Option<PathBuf>,
-}
-
-impl Given {
-    fn by_environment() -> Self {
-        let data_dir = value_of(DATA_DIR).map(PathBuf::from).or_else(|| embedded::default_data_dir().ok());
-        Self {
-            token: value_of(TOKEN),
-            token_file: value_of(TOKEN_FILE),
-            admin_token_file: data_dir.map(|data_dir| data_dir.join(ADMIN_TOKEN_FILE)),
+            Embedded::Closed(path) => (None, Some(path)),
+            Embedded::Absent => (None, None),
         }
     }
 }
@@ -177,10 +171,25 @@ impl Client {
         AuthorizeServiceClient::with_interceptor(self.channel.clone(), self.caller.clone())
     }
 
+    /// The service that keeps the audit log.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<InterceptedService<Channel, Caller>> {
+        AuditServiceClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     /// Tells what a refusal of this server means.
     #[must_use]
     pub fn failure(&self, status: &Status) -> Failure {
-        Failure::of_status(status, self.caller.authorization.is_some())
+        let failure = Failure::of_status(status, self.caller.authorization.is_some());
+        match &self.closed_token {
+            Some(path) if status.code() == Code::Unauthenticated => failure.next(format!(
+                "The administrator's token of this machine is in {}, which you may not read: run the command as its \
+                 owner, or give the token of another key by {TOKEN}, {TOKEN_FILE} or --token-file.",
+                path.display()
+            )),
+            _ => failure,
+        }
     }
 }
 
@@ -236,27 +245,9 @@ fn unreachable_server(server: &Uri, error: &tonic::transport::Error) -> Failure 
         .next("Start one with `keystile serve`, or name another by --server or KEYSTILE_SERVER.")
 }
 
-fn read_token_file(path: &Path) -> anyhow::Result<SecretString> {
-    let refused = |why: String| Failure::new(format!("Cannot read a token from {}: {why}.", path.display()));
-    let mut text = Zeroizing::new(String::new());
-    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
-    let read = file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|error| refused(error.to_string()))?;
-    match text.trim() {
-        "" => Err(refused("it is empty".to_owned()).into()),
-        token => Ok(SecretString::from(token)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use clap::builder::Resettable;
-    use clap::{CommandFactory, FromArgMatches, Parser};
-
     use super::*;
-    use crate::cli::output::{Format, Written};
 
     #[test]
     fn a_server_is_a_host_and_a_port() {
@@ -274,75 +265,6 @@ mod tests {
             assert_eq!(server_uri(text), Err(refused_uri()), "{text}");
         }
         assert!(server_uri("https://h:443").unwrap_err().contains("TLS"));
-    }
-
-    #[test]
-    fn the_default_server_is_recognised() {
-        assert_eq!(server_uri(DEFAULT_SERVER).unwrap(), DEFAULT_SERVER);
-        assert_ne!(server_uri("127.0.0.1:50052").unwrap(), DEFAULT_SERVER);
-        assert_ne!(server_uri("localhost:50051").unwrap(), DEFAULT_SERVER);
-    }
-
-    #[derive(Debug, Parser)]
-    struct Program {
-        #[command(flatten)]
-        client: ClientArgs,
-    }
-
-    /// The token that is chosen, and what is noted about it.
-    fn chosen(args: &[&str], given: Given) -> (Option<String>, String) {
-        let command = Program::command().mut_args(|arg| arg.env(Resettable::Reset));
-        let matches = command.try_get_matches_from(["keystile"].iter().chain(args)).unwrap();
-        let notes = Written::default();
-        let mut output = Output::to(Format::Table, Written::default(), notes.clone());
-        let client = ClientArgs::from_arg_matches(&matches).unwrap();
-        let token = client.token(given, &mut output).unwrap();
-        (token.map(|token| token.expose_secret().to_owned()), notes.text())
-    }
-
-    fn file(token: &str) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(token.as_bytes()).unwrap();
-        file
-    }
-
-    #[test]
-    fn a_file_wins_over_the_variable_and_both_over_the_embedded_servers_token() {
-        let (flag, admin) = (file("flag"), file("admin"));
-        let flag = flag.path().to_str().unwrap();
-        let given = |token: Option<&str>| Given {
-            token: token.map(OsString::from),
-            token_file: None,
-            admin_token_file: Some(admin.path().to_owned()),
-        };
-        let is = |token: &str| (Some(token.to_owned()), String::new());
-        assert_eq!(chosen(&["--token-file", flag], given(Some("variable"))), is("flag"));
-        assert_eq!(chosen(&[], given(Some(" variable\n"))), is("variable"));
-        assert_eq!(chosen(&[], given(None)), is("admin"));
-        let noted = format!("using the administrator's token in {}\n", admin.path().display());
-        assert_eq!(chosen(&["-v"], given(None)), (Some("admin".into()), noted));
-        assert_eq!(chosen(&[], Given::default()), (None, String::new()));
-    }
-
-    #[test]
-    fn the_embedded_servers_token_goes_to_the_default_server_only() {
-        let admin = file("admin");
-        let given = || Given { admin_token_file: Some(admin.path().to_owned()), ..Default::default() };
-        assert_eq!(chosen(&["--server=http://10.0.0.7:50051"], given()).0, None);
-        assert_eq!(chosen(&["--server=127.0.0.1:50051"], given()).0.as_deref(), Some("admin"));
-        let missing = Given { admin_token_file: Some("/nowhere/admin.token".into()), ..Default::default() };
-        assert_eq!(chosen(&["-v"], missing), (None, String::new()));
-    }
-
-    #[test]
-    fn a_token_file_holds_one_token() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let empty = read_token_file(file.path()).unwrap_err().to_string();
-        assert!(empty.contains("it is empty"), "{empty}");
-        file.write_all(b" ks_abc\r\n").unwrap();
-        assert_eq!(read_token_file(file.path()).unwrap().expose_secret(), "ks_abc");
-        let missing = read_token_file(Path::new("/nowhere/token")).unwrap_err().to_string();
-        assert!(missing.starts_with("Cannot read a token from /nowhere/token: No such file"), "{missing}");
     }
 
     #[test]

@@ -11,12 +11,14 @@ use tonic_health::pb::health_client::HealthClient;
 use super::NOT_SERVING;
 use super::client::ServerArgs;
 use super::failure::Failure;
-use super::output::{Format, Output, OutputArgs};
+use super::output::{Format, Look, Output, OutputArgs, Tone};
+use super::watch::{Shown, WatchArgs};
 
 const EXAMPLES: &str = "\
 Examples:
   keystile health
   keystile health --service liveness --server http://10.0.0.7:50051 --timeout 1s
+  keystile health --watch
 
 Exit code: 0 serving, 1 not serving, 2 unreachable, or no such service.";
 
@@ -32,6 +34,8 @@ pub struct Health {
     server: ServerArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 impl Health {
@@ -41,27 +45,45 @@ impl Health {
     /// What the person needs to know: the server cannot be reached.
     pub async fn run(&self) -> anyhow::Result<ExitCode> {
         let output = &mut Output::of_process(self.output.output);
-        let mut health = HealthClient::new(self.server.connect().await?);
-        let answer = health.check(HealthCheckRequest { service: self.service.clone() }).await;
-        let status = match answer {
-            Ok(answer) => answer.into_inner().status(),
-            Err(status) if status.code() == Code::NotFound => {
-                let failure = Failure::new(format!("The server knows no service {}.", self.service));
-                return Err(failure.next("`keystile health --help` names those that there are.").into());
-            }
-            Err(status) => return Err(Failure::of_status(&status, false).into()),
-        };
-        match output.format() {
-            Format::Json => {
-                let answer = serde_json::json!({ "service": self.service, "status": status.as_str_name() });
-                output.show_json(&answer)?;
-            }
-            Format::Table if status == ServingStatus::Serving => {
-                output.show(&output.good(status.as_str_name()))?;
-            }
-            Format::Table => output.show(&output.bad(status.as_str_name()))?,
+        if self.watch.watch {
+            let (format, look) = (output.format(), output.look());
+            // A server that is not there is what one watches for.
+            let ask = async || match self.ask().await {
+                Ok(status) => Ok(self.shown(status.as_str_name(), tone(status), format, look)),
+                Err(_) => Ok(self.shown("UNREACHABLE", Tone::Bad, format, look)),
+            };
+            self.watch.show(output, ask).await?;
+            return Ok(ExitCode::SUCCESS);
         }
+        let status = self.ask().await?;
+        let shown = self.shown(status.as_str_name(), tone(status), output.format(), output.look());
+        output.show(&shown.text)?;
         let serving = status == ServingStatus::Serving;
         Ok(if serving { ExitCode::SUCCESS } else { ExitCode::from(NOT_SERVING) })
     }
+
+    async fn ask(&self) -> anyhow::Result<ServingStatus> {
+        let mut health = HealthClient::new(self.server.connect().await?);
+        match health.check(HealthCheckRequest { service: self.service.clone() }).await {
+            Ok(answer) => Ok(answer.into_inner().status()),
+            Err(status) if status.code() == Code::NotFound => {
+                let failure = Failure::new(format!("The server knows no service {}.", self.service));
+                Err(failure.next("`keystile health --help` names those that there are.").into())
+            }
+            Err(status) => Err(Failure::of_status(&status, false).into()),
+        }
+    }
+
+    fn shown(&self, status: &str, tone: Tone, format: Format, look: Look) -> Shown {
+        let text = match format {
+            Format::Json => format!("{:#}", serde_json::json!({ "service": self.service, "status": status })),
+            Format::Table if look.colour => tone.paint(status),
+            Format::Table => status.to_owned(),
+        };
+        Shown { text, note: String::new() }
+    }
+}
+
+fn tone(status: ServingStatus) -> Tone {
+    if status == ServingStatus::Serving { Tone::Good } else { Tone::Bad }
 }

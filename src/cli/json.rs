@@ -5,7 +5,7 @@
 
 use anyhow::Context;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
 use crate::grpc::pb;
@@ -15,11 +15,7 @@ use crate::grpc::pb;
 /// # Errors
 /// Only if `name` is not the message's, or holds a time out of the calendar.
 pub fn to_json(name: &str, message: &impl Message) -> anyhow::Result<Value> {
-    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).context("the contract's descriptors")?;
-    let descriptor = pool
-        .get_message_by_name(&format!("keystile.v1.{name}"))
-        .with_context(|| format!("the contract has no message {name}"))?;
-    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+    let message = DynamicMessage::decode(descriptor(name)?, message.encode_to_vec().as_slice())
         .with_context(|| format!("the answer is no {name}"))?;
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
@@ -28,6 +24,23 @@ pub fn to_json(name: &str, message: &impl Message) -> anyhow::Result<Value> {
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
         .with_context(|| format!("the answer has a {name} that JSON cannot hold"))
+}
+
+/// The `keystile.v1.<name>` that `text` says.
+///
+/// # Errors
+/// What is wrong with it, without what it holds.
+pub fn from_json<M: Message + Default>(name: &str, text: &str) -> anyhow::Result<M> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(descriptor(name)?, &mut json)?;
+    json.end()?;
+    Ok(M::decode(message.encode_to_vec().as_slice())?)
+}
+
+fn descriptor(name: &str) -> anyhow::Result<MessageDescriptor> {
+    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).context("the contract's descriptors")?;
+    pool.get_message_by_name(&format!("keystile.v1.{name}"))
+        .with_context(|| format!("the contract has no message {name}"))
 }
 
 #[cfg(test)]

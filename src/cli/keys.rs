@@ -4,25 +4,33 @@ mod access;
 mod apply;
 mod budget;
 mod create;
+mod expiry;
+mod filter;
 mod get;
 mod grants;
 mod limits;
 mod list;
+mod lookup;
+mod new_token;
 mod render;
-mod revoke;
+mod rotate;
+mod settings;
+mod states;
+mod update;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-pub(super) use self::render::note_propagation;
+pub(super) use self::limits::LimitChanges;
+pub(super) use self::render::{details, note_propagation, rate_limits};
 
 use super::client::ClientArgs;
 use super::output::{Output, OutputArgs};
 
-/// Creates, lists, shows, changes and revokes keys
+/// Creates, finds, changes, rotates, stops and deletes keys
 ///
-/// The caller's token needs the scope keystile.read for list and get, keystile.admin for the rest.
+/// The caller's token needs the scope keystile.read for list, get and lookup, keystile.admin for the rest.
 #[derive(Args, Clone, Debug)]
 pub struct Keys {
     #[command(subcommand)]
@@ -36,12 +44,20 @@ pub struct Keys {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     Create(Box<create::Create>),
-    List(list::List),
+    List(Box<list::List>),
     Get(get::Get),
-    Revoke(revoke::Revoke),
+    Update(Box<update::Update>),
+    Rotate(rotate::Rotate),
+    Revoke(states::Revoke),
+    Reactivate(states::Reactivate),
+    Delete(states::Delete),
+    Undelete(states::Undelete),
+    Expire(expiry::Expire),
+    Extend(expiry::Extend),
     Grant(grants::Grant),
     Ungrant(grants::Ungrant),
     Apply(apply::Apply),
+    Lookup(lookup::Lookup),
 }
 
 impl Keys {
@@ -51,14 +67,23 @@ impl Keys {
     /// What the person needs to know.
     pub async fn run(&self) -> anyhow::Result<ExitCode> {
         let output = &mut Output::of_process(self.output.output);
+        let client = &self.client.connect(output).await?;
         match &self.command {
-            Command::Create(create) => create.run(&self.client, output).await,
-            Command::List(list) => list.run(&self.client.connect(output).await?, output).await,
-            Command::Get(get) => get.run(&self.client.connect(output).await?, output).await,
-            Command::Revoke(revoke) => revoke.run(&self.client.connect(output).await?, output).await,
-            Command::Grant(grant) => grant.run(&self.client.connect(output).await?, output).await,
-            Command::Ungrant(ungrant) => ungrant.run(&self.client.connect(output).await?, output).await,
-            Command::Apply(apply) => apply.run(&self.client, output).await,
+            Command::Create(create) => create.run(client, output).await,
+            Command::List(list) => list.run(client, output).await,
+            Command::Get(get) => get.run(client, output).await,
+            Command::Update(update) => update.run(client, output).await,
+            Command::Rotate(rotate) => rotate.run(client, output).await,
+            Command::Revoke(revoke) => revoke.run(client, output).await,
+            Command::Reactivate(reactivate) => reactivate.run(client, output).await,
+            Command::Delete(delete) => delete.run(client, output).await,
+            Command::Undelete(undelete) => undelete.run(client, output).await,
+            Command::Expire(expire) => expire.run(client, output).await,
+            Command::Extend(extend) => extend.run(client, output).await,
+            Command::Grant(grant) => grant.run(client, output).await,
+            Command::Ungrant(ungrant) => ungrant.run(client, output).await,
+            Command::Apply(apply) => apply.run(client, output).await,
+            Command::Lookup(lookup) => lookup.run(client, output).await,
         }
     }
 }

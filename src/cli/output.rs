@@ -4,6 +4,7 @@
 //! - A reader that goes away (`| head`) ends the output, not the program: nothing panics, and the exit code
 //!   stays what it would have been.
 //! - Colour only on a terminal, and never where `NO_COLOR` is set or `TERM` is `dumb`.
+//! - Tables fit the terminal; what is piped on is never cut.
 //! - What came over the network is shown without its control characters ([`plain`]): it must not steer the
 //!   terminal.
 
@@ -11,6 +12,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
+use rustix::termios::tcgetwinsize;
 
 use crate::config::environment::value_of;
 
@@ -39,10 +41,49 @@ pub enum Format {
     Json,
 }
 
+/// What a piece of text says, as a colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It works, it is allowed.
+    Good,
+    /// It is stopped, it is denied.
+    Bad,
+    /// It has ended by itself.
+    Over,
+    /// It is gone.
+    Gone,
+}
+
+impl Tone {
+    /// `text` in this tone's colour.
+    #[must_use]
+    pub fn paint(self, text: &str) -> String {
+        let style = match self {
+            Self::Good => AnsiColor::Green.on_default().bold(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+            Self::Over => AnsiColor::Yellow.on_default(),
+            Self::Gone => Style::new().dimmed(),
+        };
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// What stdout can show. The default is plain text of any width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Whether there is colour.
+    pub colour: bool,
+    /// Columns of the terminal; `None` where stdout is none.
+    pub width: Option<u16>,
+}
+
+/// Wipes a terminal and starts at its top.
+const WIPE: &str = "\u{1b}[H\u{1b}[2J";
+
 /// The two streams of this process.
 pub struct Output {
     format: Format,
-    colour: bool,
+    look: Look,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     closed: bool,
@@ -53,8 +94,17 @@ impl Output {
     #[must_use]
     pub fn of_process(format: Format) -> Self {
         let dumb = value_of("TERM").is_some_and(|term| term == "dumb");
-        let colour = io::stdout().is_terminal() && value_of(NO_COLOR).is_none() && !dumb;
-        Self { format, colour, out: Box::new(io::stdout()), err: Box::new(io::stderr()), closed: false }
+        let is_terminal = io::stdout().is_terminal();
+        let colour = is_terminal && value_of(NO_COLOR).is_none() && !dumb;
+        let size = if is_terminal { tcgetwinsize(io::stdout()).ok() } else { None };
+        let look = Look { colour, width: size.map(|size| size.ws_col).filter(|columns| *columns > 0) };
+        Self { format, look, out: Box::new(io::stdout()), err: Box::new(io::stderr()), closed: false }
+    }
+
+    /// What stdout can show.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        self.look
     }
 
     /// How results are written.
@@ -90,6 +140,19 @@ impl Output {
         self.show(&format!("{value:#}"))
     }
 
+    /// Shows a result again that has been shown before: in its place on a terminal, else below it.
+    ///
+    /// # Errors
+    /// As [`Output::show`].
+    pub fn show_again(&mut self, text: &str, is_first: bool) -> io::Result<()> {
+        let table = self.format == Format::Table;
+        match (self.look.width, table && !is_first) {
+            (Some(_), _) if table => self.show(&format!("{WIPE}{text}\n")),
+            (_, true) => self.show(&format!("\n{text}\n")),
+            _ => self.show(text),
+        }
+    }
+
     /// Whether the reader of stdout has gone away, so that it missed what was shown.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -101,20 +164,15 @@ impl Output {
         let _unread = writeln!(self.err, "{text}").and_then(|()| self.err.flush());
     }
 
-    /// `text` as something good, where there is colour.
-    #[must_use]
-    pub fn good(&self, text: &str) -> String {
-        self.paint(AnsiColor::Green.on_default().bold(), text)
+    /// Asks for a line of input: `text` without a newline.
+    pub fn prompt(&mut self, text: &str) {
+        let _unread = write!(self.err, "{text}").and_then(|()| self.err.flush());
     }
 
-    /// `text` as something bad, where there is colour.
+    /// `text` in a tone, where there is colour.
     #[must_use]
-    pub fn bad(&self, text: &str) -> String {
-        self.paint(AnsiColor::Red.on_default().bold(), text)
-    }
-
-    fn paint(&self, style: Style, text: &str) -> String {
-        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    pub fn paint(&self, tone: Tone, text: &str) -> String {
+        if self.look.colour { tone.paint(text) } else { text.to_owned() }
     }
 }
 
@@ -169,7 +227,8 @@ mod tests {
     impl Output {
         /// Of two writers, without colour.
         pub fn to(format: Format, out: impl Write + 'static, err: impl Write + 'static) -> Self {
-            Self { format, colour: false, out: Box::new(out), err: Box::new(err), closed: false }
+            let look = Look::default();
+            Self { format, look, out: Box::new(out), err: Box::new(err), closed: false }
         }
     }
 
@@ -210,10 +269,25 @@ mod tests {
     #[test]
     fn colour_is_only_put_where_it_is_wanted() {
         let mut output = to(Written::default(), Written::default());
-        assert_eq!(output.good("ALLOW"), "ALLOW");
-        output.colour = true;
-        assert_eq!(output.good("ALLOW"), "\u{1b}[1m\u{1b}[32mALLOW\u{1b}[0m");
-        assert_eq!(output.bad("DENY"), "\u{1b}[1m\u{1b}[31mDENY\u{1b}[0m");
+        assert_eq!(output.paint(Tone::Good, "ALLOW"), "ALLOW");
+        output.look.colour = true;
+        assert_eq!(output.paint(Tone::Good, "ALLOW"), "\u{1b}[1m\u{1b}[32mALLOW\u{1b}[0m");
+        assert_eq!(output.paint(Tone::Bad, "DENY"), "\u{1b}[1m\u{1b}[31mDENY\u{1b}[0m");
+    }
+
+    #[test]
+    fn what_is_shown_again_replaces_itself_on_a_terminal_only() {
+        let shown = |format, width| {
+            let out = Written::default();
+            let mut output = Output::to(format, out.clone(), Written::default());
+            output.look.width = width;
+            output.show_again("a", true).unwrap();
+            output.show_again("b", false).unwrap();
+            out.text()
+        };
+        assert_eq!(shown(Format::Table, None), "a\n\nb\n");
+        assert_eq!(shown(Format::Table, Some(80)), format!("{WIPE}a\n{WIPE}b\n"));
+        assert_eq!(shown(Format::Json, Some(80)), "a\nb\n");
     }
 
     #[test]

@@ -29,8 +29,10 @@ impl ServeCommand {
     /// # Errors
     /// Why it could not start, or ended.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::init(&self.serve.log)?;
-        server::serve(self.serve).await?;
+        let telemetry = telemetry::init_service(&self.serve.log, &self.serve.telemetry)?;
+        let served = server::serve(self.serve).await;
+        telemetry.stop().await;
+        served?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use prost_types::Timestamp;
 
+/// The most days that a call of the contract takes: ten years.
+const DAYS_MAX: i32 = 3650;
+
 /// When something ends: at an instant, or so long from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -30,7 +33,16 @@ impl Expiry {
         })
     }
 
-    /// The instant, seen from `now`. `None` if it is beyond the calendar.
+    /// The instant, a length counted back from `now`. `None` if it is beyond the calendar.
+    #[must_use]
+    pub fn before(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::At(instant) => Some(instant),
+            Self::In(length) => now.checked_sub_signed(TimeDelta::from_std(length).ok()?),
+        }
+    }
+
+    /// The instant, a length counted from `now`. `None` if it is beyond the calendar.
     #[must_use]
     pub fn after(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
@@ -63,6 +75,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms))
 }
 
+/// Parses a number of days, `90` or `90d`.
+///
+/// # Errors
+/// A sentence, for anything but 1 to 3650.
+pub fn parse_days(text: &str) -> Result<i32, String> {
+    let days = text.strip_suffix('d').unwrap_or(text);
+    let days = days.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days));
+    days.ok_or_else(|| format!("{text} is no number of days; write 1 to {DAYS_MAX}, as in 90d"))
+}
+
 /// An instant as the contract has it.
 #[must_use]
 pub fn to_timestamp(instant: DateTime<Utc>) -> Timestamp {
@@ -79,6 +101,16 @@ pub fn format_timestamp(timestamp: &Timestamp) -> String {
         .and_then(|nanos| DateTime::from_timestamp(timestamp.seconds, nanos))
         .map_or_else(|| "?".to_owned(), |instant| instant.to_rfc3339_opts(SecondsFormat::Secs, true))
         .replace('T', " ")
+}
+
+/// An instant for a narrow column: `2030-01-31 12:00Z`.
+#[must_use]
+pub fn format_minutes(timestamp: &Timestamp) -> String {
+    let text = format_timestamp(timestamp);
+    match text.rsplit_once(':') {
+        Some((minutes, _)) => format!("{minutes}Z"),
+        None => text,
+    }
 }
 
 /// A length of time for a person: `1.5 s`, `27 s`, to the millisecond.
@@ -133,6 +165,10 @@ mod tests {
         assert_eq!(expiry("1d"), Some(instant("2030-02-01T12:00:00.5Z")));
         assert_eq!(expiry("2031-01-01T02:00:00+02:00"), Some(instant("2031-01-01T00:00:00Z")));
         assert_eq!(expiry("500000000d"), None);
+        let back = |text: &str| Expiry::parse(text).unwrap().before(now);
+        assert_eq!(back("1d"), Some(instant("2030-01-30T12:00:00.5Z")));
+        assert_eq!(back("2031-01-01T00:00:00Z"), Some(instant("2031-01-01T00:00:00Z")));
+        assert_eq!(back("500000000d"), None);
         for text in ["2031-01-01", "2031-01-01T00:00:00", "tomorrow", "90"] {
             assert!(Expiry::parse(text).unwrap_err().contains("2030-01-31T00:00:00Z"), "{text}");
         }
@@ -142,6 +178,7 @@ mod tests {
     fn instants_are_shown_in_utc_to_the_second() {
         let shown = |text: &str| format_timestamp(&to_timestamp(instant(text)));
         assert_eq!(shown("2030-01-31T12:00:00.999Z"), "2030-01-31 12:00:00Z");
+        assert_eq!(format_minutes(&to_timestamp(instant("2030-01-31T12:00:59Z"))), "2030-01-31 12:00Z");
         assert_eq!(shown("1969-12-31T23:59:59.5Z"), "1969-12-31 23:59:59Z");
         assert_eq!(
             to_timestamp(instant("1969-12-31T23:59:59.5Z")),
@@ -149,6 +186,14 @@ mod tests {
         );
         assert_eq!(format_timestamp(&Timestamp { seconds: i64::MAX, nanos: 0 }), "?");
         assert_eq!(format_timestamp(&Timestamp { seconds: 0, nanos: -1 }), "?");
+    }
+
+    #[test]
+    fn days_are_whole_and_at_most_ten_years() {
+        assert_eq!((parse_days("90d"), parse_days("1"), parse_days("3650d")), (Ok(90), Ok(1), Ok(3650)));
+        for text in ["", "d", "0", "0d", "3651", "-1", "1.5d", "2w", "99999999999d"] {
+            assert!(parse_days(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Database, Decisions, Drain, Fault, Faults, Log, Tokens};
+use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Telemetry, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -47,9 +47,17 @@ pub struct Serve {
     #[command(flatten)]
     pub drain: Drain,
 
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: Audit,
+
     /// The log.
     #[command(flatten)]
     pub log: Log,
+
+    /// Metrics and traces.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 }
 
 impl Serve {

@@ -72,6 +72,11 @@ pub fn needed(method: &str) -> Option<Needed> {
     tables.into_iter().find(|(methods, _)| methods.contains(&method)).map(|(_, needed)| needed)
 }
 
+/// Every method of the contract.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    AUTHORIZE.into_iter().chain(READ).chain(ADMIN)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -94,8 +99,7 @@ mod tests {
                     .collect::<Vec<_>>()
             })
             .collect();
-        let table: BTreeSet<String> =
-            AUTHORIZE.iter().chain(&READ).chain(&ADMIN).map(ToString::to_string).collect();
+        let table: BTreeSet<String> = methods().map(str::to_owned).collect();
         assert_eq!(contract, table);
         assert_eq!(table.len(), AUTHORIZE.len() + READ.len() + ADMIN.len(), "a method stands twice");
     }

@@ -1,19 +1,28 @@
 //! Lets callers in before anything else is done: before the request is decoded, let alone validated.
+//!
+//! What a known caller is refused is noted for the audit log: a call that takes an administrator, on the way in, and
+//! what would have given somebody more than he may have, on the way out.
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
+use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
 use super::access;
 use super::error::{self, ErrorReason};
-use crate::authorize::{Authorizer, Caller};
+use super::key_service::actor_of;
+use crate::admin::{Refusal, Refusals};
+use crate::authorize::{Authorizer, Caller, CallerError, Needed};
+use crate::policy::KeyId;
+use crate::storage::changes::Actor;
 
 /// How callers are let in.
 #[derive(Clone, Debug)]
@@ -28,13 +37,14 @@ pub enum CallerAuth {
 #[derive(Clone, Debug)]
 pub struct AuthLayer {
     auth: CallerAuth,
+    refusals: Arc<Refusals>,
 }
 
 impl AuthLayer {
-    /// A layer that lets callers in by `auth`.
+    /// A layer that lets callers in by `auth`, and notes refused attempts in `refusals`.
     #[must_use]
-    pub fn new(auth: CallerAuth) -> Self {
-        Self { auth }
+    pub fn new(auth: CallerAuth, refusals: Arc<Refusals>) -> Self {
+        Self { auth, refusals }
     }
 }
 
@@ -42,7 +52,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticated { auth: self.auth.clone(), inner }
+        Authenticated { auth: self.auth.clone(), refusals: Arc::clone(&self.refusals), inner }
     }
 }
 
@@ -50,6 +60,7 @@ impl<S> Layer<S> for AuthLayer {
 #[derive(Clone, Debug)]
 pub struct Authenticated<S> {
     auth: CallerAuth,
+    refusals: Arc<Refusals>,
     inner: S,
 }
 
@@ -77,12 +88,19 @@ where
             return Box::pin(inner.call(request));
         }
         let auth = self.auth.clone();
+        let refusals = Arc::clone(&self.refusals);
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
-            match admit(&auth, &head).await {
+            match admit(&auth, &refusals, &head).await {
                 Ok(caller) => {
+                    // The hot path has nothing to note.
+                    let attempt = administers(&head).then(|| Attempt::of(&head, &caller));
                     head.extensions.insert(caller);
-                    inner.call(Request::from_parts(head, body)).await
+                    let response = inner.call(Request::from_parts(head, body)).await?;
+                    if let Some(attempt) = attempt {
+                        note_refused_answer(&refusals, attempt, response.headers());
+                    }
+                    Ok(response)
                 }
                 Err(status) => Ok(status.into_http()),
             }
@@ -90,7 +108,7 @@ where
     }
 }
 
-async fn admit(auth: &CallerAuth, request: &Parts) -> Result<Caller, Status> {
+async fn admit(auth: &CallerAuth, refusals: &Refusals, request: &Parts) -> Result<Caller, Status> {
     let peer = peer_address(request);
     let authorizer = match auth {
         CallerAuth::Open => return Ok(Caller::anonymous(peer)),
@@ -103,7 +121,70 @@ async fn admit(auth: &CallerAuth, request: &Parts) -> Result<Caller, Status> {
     let token = bearer(request).ok_or_else(|| {
         ErrorReason::CallerTokenMissing.status("give a service token: `authorization: Bearer <token>`")
     })?;
-    authorizer.authenticate(token, peer, needed).await.map_err(error::caller)
+    let admitted = authorizer.authenticate(token, peer, needed).await;
+    admitted.map_err(|error| {
+        let refused = refused_key(&error).filter(|_| needed == Needed::Admin);
+        let status = error::caller(error);
+        if let Some(key_id) = refused {
+            let caller = Caller { key_id: Some(key_id), is_admin: false, peer };
+            Attempt::of(request, &caller).note(refusals, String::new(), &status);
+        }
+        status
+    })
+}
+
+/// The key of a caller that is known, and refused all the same. Of an unknown token nothing is known that could be
+/// recorded, and anybody could fill the audit log with them.
+fn refused_key(error: &CallerError) -> Option<KeyId> {
+    match error {
+        CallerError::Address(key_id) | CallerError::Scope(_, key_id) => Some(*key_id),
+        _ => None,
+    }
+}
+
+fn administers(request: &Parts) -> bool {
+    let method = request.uri.path().trim_start_matches('/');
+    access::needed(method).is_some_and(|needed| needed != Needed::Authorize)
+}
+
+/// Who calls what.
+struct Attempt {
+    actor: Actor,
+    method: String,
+}
+
+impl Attempt {
+    fn of(request: &Parts, caller: &Caller) -> Self {
+        let method = request.uri.path().trim_start_matches('/');
+        let id = request.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        Self {
+            actor: actor_of(Some(caller), id),
+            method: method.strip_prefix("keystile.v1.").unwrap_or(method).to_owned(),
+        }
+    }
+
+    fn note(self, refusals: &Refusals, resource: String, status: &Status) {
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        refusals.note(Refusal { actor: self.actor, method: self.method, resource, reason });
+    }
+}
+
+/// Notes an answer that refuses to give somebody more than he may have. Such an answer has no message, so that its
+/// status stands in the headers.
+fn note_refused_answer(refusals: &Refusals, attempt: Attempt, headers: &HeaderMap) {
+    let code = headers.get(Status::GRPC_STATUS);
+    if !code.is_some_and(|code| matches!(code.as_bytes(), b"7" | b"9")) {
+        return;
+    }
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let noted = [ErrorReason::CallerScopeMissing, ErrorReason::ReservedScope, ErrorReason::OperatorOwner];
+    if !noted.iter().any(|noted| noted.parts().1 == reason) {
+        return;
+    }
+    let unmet = status.get_details_precondition_failure().map(|unmet| unmet.violations);
+    let subject = unmet.and_then(|unmet| unmet.into_iter().next()).map(|unmet| unmet.subject);
+    attempt.note(refusals, subject.unwrap_or_default(), &status);
 }
 
 fn bearer(request: &Parts) -> Option<&[u8]> {

@@ -1,5 +1,6 @@
 //! AuthorizeService: decode, check, decide, encode.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -12,7 +13,8 @@ use super::pb::authorize_service_server::AuthorizeService;
 use super::pb::{self, batch_authorize_response};
 use super::violations::Violations;
 use crate::authorize::{Authorizer, FilterQuestion, Question};
-use crate::clock;
+use crate::metrics::CallMetrics;
+use crate::{call, clock};
 
 /// At most so many requests in a batch.
 pub const BATCH_MAX: usize = 1_000;
@@ -27,13 +29,14 @@ const BATCH_WIDTH: usize = 8;
 #[derive(Clone, Debug)]
 pub struct AuthorizeApi {
     authorizer: Authorizer,
+    metrics: Arc<CallMetrics>,
 }
 
 impl AuthorizeApi {
     /// The service on an authorizer.
     #[must_use]
-    pub fn new(authorizer: Authorizer) -> Self {
-        Self { authorizer }
+    pub fn new(authorizer: Authorizer, metrics: Arc<CallMetrics>) -> Self {
+        Self { authorizer, metrics }
     }
 
     async fn decide(
@@ -50,7 +53,7 @@ impl AuthorizeApi {
         };
         let outcome = self.authorizer.authorize(question).await.map_err(error::authorize)?;
         tracing::debug!(
-            request.id = %request.request_id,
+            decision.request_id = %request.request_id,
             key.id = outcome.key.as_ref().map(|key| key.key.key_id.get()),
             decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
             "decided"
@@ -96,6 +99,7 @@ impl AuthorizeService for AuthorizeApi {
             violations.add("requests", format!("must have 1 to {BATCH_MAX} members"));
             return Err(invalid_request(&violations));
         }
+        self.metrics.batches.observe_members(requests.len());
         let wait_end = clock::monotonic_now() + wait_max;
         let mut outage: Option<Status> = None;
         let mut items = vec![batch_authorize_response::Item::default(); requests.len()];
@@ -107,7 +111,7 @@ impl AuthorizeService for AuthorizeApi {
             {
                 let api = self.clone();
                 let known = outage.clone();
-                running.spawn(async move {
+                running.spawn(call::inherit(async move {
                     // The batch waits once for a store out of reach, and once for its revisions.
                     let decided = match known {
                         Some(status) => Err(status),
@@ -117,7 +121,7 @@ impl AuthorizeService for AuthorizeApi {
                         }
                     };
                     (position, decided)
-                });
+                }));
             }
             let Some(done) = running.join_next().await else { break };
             let (position, decided) = done.map_err(|error| error::defect(&error))?;

@@ -39,6 +39,8 @@ pub enum ErrorReason {
     KeyNotFound,
     /// No key has the token that was looked up.
     TokenUnknown,
+    /// No such owner.
+    OwnerNotFound,
     /// The key is deleted.
     KeyDeleted,
     /// The time in which a deleted key can be restored is over.
@@ -87,7 +89,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -96,6 +98,7 @@ impl ErrorReason {
         Self::CallerAddressNotAllowed,
         Self::KeyNotFound,
         Self::TokenUnknown,
+        Self::OwnerNotFound,
         Self::KeyDeleted,
         Self::KeyPurgeDue,
         Self::ExpirationTooLate,
@@ -132,6 +135,7 @@ impl ErrorReason {
             Self::CallerAddressNotAllowed => (Code::PermissionDenied, "CALLER_ADDRESS_NOT_ALLOWED"),
             Self::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
             Self::TokenUnknown => (Code::NotFound, "TOKEN_UNKNOWN"),
+            Self::OwnerNotFound => (Code::NotFound, "OWNER_NOT_FOUND"),
             Self::KeyDeleted => (Code::FailedPrecondition, "KEY_DELETED"),
             Self::KeyPurgeDue => (Code::FailedPrecondition, "KEY_PURGE_DUE"),
             Self::ExpirationTooLate => (Code::FailedPrecondition, "EXPIRATION_TOO_LATE"),
@@ -252,8 +256,8 @@ pub fn caller(error: CallerError) -> Status {
     let message = error.to_string();
     match error {
         CallerError::Unknown => ErrorReason::CallerTokenInvalid.status(message),
-        CallerError::Address => ErrorReason::CallerAddressNotAllowed.status(message),
-        CallerError::Scope(_) => ErrorReason::CallerScopeMissing.status(message),
+        CallerError::Address(_) => ErrorReason::CallerAddressNotAllowed.status(message),
+        CallerError::Scope(..) => ErrorReason::CallerScopeMissing.status(message),
         CallerError::Undecided(error) => authorize(error),
     }
 }
@@ -277,6 +281,11 @@ pub fn admin(error: AdminError) -> Status {
             invalid_request(&violations)
         }
         AdminError::RequestIdReused(_) => ErrorReason::RequestIdReused.status(message),
+        AdminError::OwnerNotFound(user) => {
+            let mut details = ErrorDetails::new();
+            details.set_resource_info("keystile.v1.Owner", format!("owners/{user}"), "", message.clone());
+            ErrorReason::OwnerNotFound.status_with(message, details)
+        }
         AdminError::KeyDeleted(key) => ErrorReason::KeyDeleted.precondition(&format!("keys/{key}"), message),
         AdminError::RuleIsAny(field) => ErrorReason::RuleIsAny.precondition(field.name(), message),
         AdminError::SetTooLarge { field, .. } => ErrorReason::SetTooLarge.precondition(field.name(), message),

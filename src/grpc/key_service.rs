@@ -39,9 +39,13 @@ impl KeyApi {
 
 /// Who calls, from where, and under which id (metadata `x-request-id`).
 pub(super) fn actor<T>(request: &Request<T>) -> Actor {
-    let caller = request.extensions().get::<Caller>();
     let id = request.metadata().get("x-request-id").and_then(|value| value.to_str().ok());
-    let id = id.filter(|id| id.len() <= 128 && !id.chars().any(char::is_control));
+    actor_of(request.extensions().get::<Caller>(), id)
+}
+
+/// The same of a request that is not decoded yet.
+pub(super) fn actor_of(caller: Option<&Caller>, request_id: Option<&str>) -> Actor {
+    let id = request_id.filter(|id| id.len() <= 128 && !id.chars().any(char::is_control));
     Actor {
         name: caller
             .and_then(|caller| caller.key_id)

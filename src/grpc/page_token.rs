@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use crate::policy::KeyId;
+use super::violations::Violations;
 
 const LIST_BYTES: usize = 8;
 
@@ -14,7 +14,7 @@ const LIST_BYTES: usize = 8;
 pub struct ListName([u8; LIST_BYTES]);
 
 impl ListName {
-    /// The list that a filter and an order make.
+    /// The list that a filter and an order make; `order` also keeps lists of different things apart.
     #[must_use]
     pub fn of(filter: &impl Message, order: &str) -> Self {
         let mut hash = Sha256::new();
@@ -27,21 +27,38 @@ impl ListName {
     }
 }
 
-/// A token for the page after a key.
+/// A token for the page after a place.
 #[must_use]
-pub fn write(list: ListName, after: KeyId) -> String {
-    URL_SAFE_NO_PAD.encode([list.0.as_slice(), &after.get().to_be_bytes()].concat())
+pub fn write(list: ListName, place: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode([list.0.as_slice(), place].concat())
 }
 
-/// The key that the page before ended with; `None` for a token that is not of this list.
+/// The place that the page before ended with; `None` for a token that is not of this list.
 #[must_use]
-pub fn read(list: ListName, token: &str) -> Option<KeyId> {
+pub fn read(list: ListName, token: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-    let (name, id) = bytes.split_at_checked(LIST_BYTES)?;
-    if name != list.0 {
+    let (name, place) = bytes.split_at_checked(LIST_BYTES)?;
+    (name == list.0).then(|| place.to_vec())
+}
+
+/// The place in the token of a request, where it has one; `parse` takes the place's bytes apart.
+pub fn read_place<P>(
+    violations: &mut Violations,
+    list: ListName,
+    token: &str,
+    parse: impl Fn(&[u8]) -> Option<P>,
+) -> Option<P> {
+    if token.is_empty() {
         return None;
     }
-    KeyId::new(i64::from_be_bytes(id.try_into().ok()?))
+    let place = read(list, token).and_then(|place| parse(&place));
+    violations.require("page_token", place, "must be of the answer before, with the same filter and order")
+}
+
+/// A number of a place.
+#[must_use]
+pub fn number(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -54,14 +71,16 @@ mod tests {
         let list = ListName::of(&Filter { tag: "a".into(), ..Filter::default() }, "key_id");
         let other = ListName::of(&Filter { tag: "b".into(), ..Filter::default() }, "key_id");
         let falling = ListName::of(&Filter { tag: "a".into(), ..Filter::default() }, "key_id desc");
-        let key = KeyId::new(77).unwrap();
-        let token = write(list, key);
-        assert_eq!(read(list, &token), Some(key));
+        let place = 77_i64.to_be_bytes();
+        let token = write(list, &place);
+        assert_eq!(read(list, &token).as_deref().and_then(number), Some(77));
         assert_eq!(read(other, &token), None);
         assert_eq!(read(falling, &token), None);
         let headless: String = token.chars().skip(1).collect();
-        for garbage in ["", "x", "!!!!", &headless, &format!("{token}AA")] {
+        for garbage in ["", "x", "!!!!", &headless] {
             assert_eq!(read(list, garbage), None, "{garbage:?}");
         }
+        let longer = read(list, &format!("{token}AA"));
+        assert_eq!(longer.as_deref().and_then(number), None);
     }
 }

@@ -48,6 +48,16 @@ impl NamePattern {
         self.stem().matches(name)
     }
 
+    /// Every pattern, as it can be written, that [matches](Self::matches) `name`: what to look for among the
+    /// patterns of many keys. At most one more than `name` has characters, and two; some of them are no patterns,
+    /// and nobody has them.
+    #[must_use]
+    pub fn all_matching(name: &str) -> Vec<String> {
+        let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+        let prefixes = ends.filter_map(|end| Some(format!("{}*", name.split_at_checked(end)?.0)));
+        prefixes.chain([name.to_owned()]).collect()
+    }
+
     pub(super) fn stem(&self) -> Stem<'_> {
         Stem::of(&self.0)
     }
@@ -57,6 +67,12 @@ impl fmt::Display for NamePattern {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)
     }
+}
+
+/// Whether a request may name this at all: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    parse_name(text.as_bytes()).is_some()
 }
 
 /// The name that a request gives, or `None` when no key may be allowed it: empty, longer than
@@ -136,6 +152,10 @@ mod tests {
                 prop_assert!(prefix.matches(&name));
                 prop_assert_eq!(prefix.matches(&other), other.starts_with(beginning));
             }
+            for pattern in NamePattern::all_matching(&name) {
+                prop_assert!(matches(&pattern, &name), "{}", pattern);
+            }
+            prop_assert_eq!(NamePattern::all_matching(&name).len(), name.chars().count() + 2);
             let exact = NamePattern::parse(&name).unwrap();
             prop_assert!(exact.matches(&name));
             prop_assert_eq!(exact.matches(&other), name == other);

@@ -75,6 +75,24 @@ impl Scope {
             }
     }
 
+    /// Every scope, as it can be granted, that [grants](Self::grants) `asked`: what to look for among the scopes of
+    /// many keys. Empty for what is no literal scope.
+    #[must_use]
+    pub fn all_granting(asked: &str) -> Vec<String> {
+        if !is_literal_scope(asked) {
+            return Vec::new();
+        }
+        let mut granting = vec![asked.to_owned()];
+        granting.extend(asked.match_indices('.').filter_map(|(dot, _)| {
+            let (above, _) = asked.split_at_checked(dot)?;
+            Some(format!("{above}.*"))
+        }));
+        if !is_reserved(asked) {
+            granting.push("*".to_owned());
+        }
+        granting
+    }
+
     pub(super) fn grant(&self) -> Grant<'_> {
         match self.0.strip_suffix('*') {
             Some("") => Grant::All,
@@ -158,6 +176,17 @@ mod tests {
         assert!(Scope::parse("keystile.*").unwrap().is_reserved());
         assert!(!Scope::parse("keystile").unwrap().is_reserved());
         assert!(!Scope::parse("*").unwrap().is_reserved());
+    }
+
+    #[test]
+    fn the_scopes_that_grant_one_are_all_there() {
+        assert_eq!(Scope::all_granting("a.b:c.d"), ["a.b:c.d", "a.*", "a.b:c.*", "*"]);
+        assert_eq!(Scope::all_granting("keystile.read"), ["keystile.read", "keystile.*"]);
+        assert_eq!(Scope::all_granting("chat"), ["chat", "*"]);
+        assert!(Scope::all_granting("chat.*").is_empty());
+        for granting in Scope::all_granting("a.b.c.d") {
+            assert!(grants(&granting, "a.b.c.d"), "{granting}");
+        }
     }
 
     #[test]

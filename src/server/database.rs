@@ -126,19 +126,21 @@ async fn check(config: &Database, database: &OpenDatabase) -> Result<(), ServerE
     Err(ServerError::SchemaBehind(pending.len()))
 }
 
-/// `keystile migrate`: brings the schema up to date, or says where it stands.
+/// `keystile migrate`: brings the schema up to date, or says where it stands; and the migrations that were
+/// applied just now.
 ///
 /// # Errors
 /// [`ServerError`].
-pub async fn migrate(config: &Database, status_only: bool) -> Result<SchemaStatus, ServerError> {
+pub async fn migrate(
+    config: &Database,
+    status_only: bool,
+) -> Result<(SchemaStatus, Vec<String>), ServerError> {
     let database = open_unchecked(config).await?;
     let work = async {
-        if !status_only {
-            migrations::run(&database.store).await?;
-        }
-        migrations::status(&database.store).await
+        let applied = if status_only { Vec::new() } else { migrations::run(&database.store).await? };
+        Ok((migrations::status(&database.store).await?, applied))
     };
-    let status = work.await;
+    let done = work.await;
     database.close().await?;
-    Ok(status?)
+    done
 }

@@ -9,6 +9,7 @@ use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::embedded::EmbeddedError;
 use crate::storage::StorageError;
+use crate::telemetry::OpsError;
 use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
 
 /// One sentence for whoever started it, with what to do about it.
@@ -77,6 +78,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The operations port cannot be listened on.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
     /// What is served cannot be put together.
     #[error("serving failed: {0}")]
     Serving(String),

@@ -7,6 +7,7 @@
 //! - A `Watch` ends when the service closes: it must not hold up the end.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,7 @@ use tonic_health::pb::health_server::Health as HealthService;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::stage::{Stage, Stages};
+use crate::metrics::ServiceMetrics;
 use crate::storage::{StorageError, Store, durability};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -48,30 +50,44 @@ impl State {
     }
 }
 
-/// The health of this process. Clones share it.
+/// The health of this process, which its metrics and its operations port tell too. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Health(watch::Sender<State>);
+pub(super) struct Health {
+    state: watch::Sender<State>,
+    metrics: Arc<ServiceMetrics>,
+}
 
 impl Health {
     /// Of a process that is starting.
-    pub(super) fn starting() -> Self {
+    pub(super) fn starting(metrics: Arc<ServiceMetrics>) -> Self {
         let state = State { has_started: false, store_answers: false, stage: Stage::Running };
-        Self(watch::channel(state).0)
+        Self { state: watch::channel(state).0, metrics }
     }
 
     /// Everything is there, and the store has just been opened: it answers.
     pub(super) fn has_started(&self) {
-        self.0.send_modify(|state| (state.has_started, state.store_answers) = (true, true));
+        self.change(|state| (state.has_started, state.store_answers) = (true, true));
     }
 
     /// The service has come to `stage`.
     pub(super) fn goes_on_to(&self, stage: Stage) {
-        self.0.send_modify(|state| state.stage = stage);
+        self.change(|state| state.stage = stage);
+    }
+
+    /// Changes the state, and says whether that made a difference.
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+        self.state.send_if_modified(|state| {
+            let before = *state;
+            change(state);
+            // Told inside, so that of two changes at once the later one is told last.
+            self.metrics.set_ready(state.is_ready());
+            *state != before
+        })
     }
 
     /// Whether it is ready to decide, for whoever asks in another way than by gRPC.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.borrow().is_ready()
+        self.state.borrow().is_ready()
     }
 
     /// Asks the store twice a second and says what came of it, until the service drains.
@@ -87,9 +103,7 @@ impl Health {
             let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
             // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
             let answers = matches!(answer, Ok(()) | Err(StorageError::Overloaded));
-            let has_changed = self
-                .0
-                .send_if_modified(|state| std::mem::replace(&mut state.store_answers, answers) != answers);
+            let has_changed = self.change(|state| state.store_answers = answers);
             match answer {
                 _ if !has_changed => {}
                 Ok(()) | Err(StorageError::Overloaded) => tracing::info!("the store answers again"),
@@ -109,7 +123,7 @@ impl HealthService for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let status = self.0.borrow().of(&request.get_ref().service);
+        let status = self.state.borrow().of(&request.get_ref().service);
         status.map(|status| Response::new(response(status))).ok_or_else(|| Status::not_found(""))
     }
 
@@ -120,7 +134,7 @@ impl HealthService for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (send, receive) = mpsc::channel(1);
-        tokio::spawn(tell(self.0.subscribe(), request.into_inner().service, send));
+        tokio::spawn(tell(self.state.subscribe(), request.into_inner().service, send));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 }
@@ -165,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn liveness_is_serving_at_every_stage_and_the_rest_between_start_and_drain() {
-        let health = Health::starting();
+        let health = Health::starting(Arc::default());
         let expect = async |ready: ServingStatus| {
             for name in ["", "keystile.v1.AuthorizeService", "keystile.store"] {
                 assert_eq!(check(&health, name).await, ready, "{name}");
@@ -183,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_tells_changes_only_and_ends_when_the_service_closes() {
-        let health = Health::starting();
+        let health = Health::starting(Arc::default());
         let mut watched = health.watch(request("")).await.unwrap().into_inner();
         let mut unknown = health.watch(request("nobody")).await.unwrap().into_inner();
         let mut next = async || watched.next().await.map(|told| told.unwrap().status());

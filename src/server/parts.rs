@@ -10,6 +10,7 @@ use crate::admin::{self, Admin};
 use crate::authorize::{self, Authorizer};
 use crate::clock::Clock;
 use crate::config::Tokens;
+use crate::metrics::Metrics;
 use crate::policy::CheckSet;
 use crate::storage::{StorageError, Store, peppers};
 use crate::token::{BcryptPool, Pepper, PepperId, Peppers, os_rng};
@@ -27,9 +28,10 @@ impl Parts {
         tokens: &Tokens,
         observe: CheckSet,
         clock: &Clock,
+        metrics: &Metrics,
     ) -> Result<Self, ServerError> {
         let peppers = Arc::new(peppers(store, tokens).await?);
-        // One for proving tokens and one for making them: a flood of unknown tokens must not keep an
+        // One for proving tokens and one for making them, or looking them up: a flood of unknown tokens must not keep an
         // administrator from creating keys.
         let bcrypt = || BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
         let authorizer = Authorizer::new(
@@ -38,8 +40,9 @@ impl Parts {
                 brand: tokens.brand.clone(),
                 observe,
                 peppers: Arc::clone(&peppers),
-                bcrypt: bcrypt(),
+                bcrypt: bcrypt().measured(&metrics.bcrypt.prove),
                 clock: clock.clone(),
+                metrics: Arc::clone(&metrics.decisions),
             },
         );
         let admin = Admin::new(
@@ -47,7 +50,7 @@ impl Parts {
             admin::Settings {
                 brand: tokens.brand.clone(),
                 bcrypt_cost: tokens.bcrypt_cost,
-                bcrypt: bcrypt(),
+                bcrypt: bcrypt().measured(&metrics.bcrypt.create),
                 peppers,
                 clock: clock.clone(),
             },

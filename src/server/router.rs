@@ -6,11 +6,13 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 
@@ -20,14 +22,16 @@ use super::late::Late;
 use super::parts::Parts;
 use super::supervise::PartResult;
 use crate::clock::Clock;
-use crate::grpc::auth_layer::{AuthLayer, Authenticated, CallerAuth};
+use crate::grpc::auth_layer::{AuthLayer, Authenticated};
 use crate::grpc::error_layer::ErrorLayer;
 use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 use crate::grpc::pb::audit_service_server::AuditServiceServer;
 use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
 use crate::grpc::pb::budget_service_server::BudgetServiceServer;
 use crate::grpc::pb::key_service_server::KeyServiceServer;
+use crate::grpc::telemetry_layer::TelemetryLayer;
 use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+use crate::metrics::Metrics;
 
 /// Health and reflection, which everybody may call at any time.
 pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
@@ -46,23 +50,32 @@ pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
 }
 
 /// Everything that needs the database, for callers that `auth` lets in.
-pub(super) fn late(parts: Parts, auth: CallerAuth, clock: Clock) -> Authenticated<Routes> {
+pub(super) fn late(parts: Parts, auth: AuthLayer, metrics: &Metrics, clock: Clock) -> Authenticated<Routes> {
     let Parts { admin, authorizer } = parts;
-    let routes = Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer)))
-        .add_service(KeyServiceServer::new(KeyApi::new(admin, clock)))
-        .add_service(BudgetServiceServer::new(BudgetApi))
-        .add_service(AuditServiceServer::new(AuditApi))
-        .prepare();
-    AuthLayer::new(auth).layer(routes)
+    let routes =
+        Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer, Arc::clone(&metrics.calls))))
+            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
+            .add_service(BudgetServiceServer::new(BudgetApi))
+            .add_service(AuditServiceServer::new(AuditApi::new(admin)))
+            .prepare();
+    auth.layer(routes)
 }
 
 /// Serves until `incoming` ends and the last call is answered.
-pub(super) async fn serve(
+pub(super) async fn serve<IO>(
     services: Late,
-    incoming: impl Stream<Item = io::Result<TcpStream>> + Send,
-) -> PartResult {
+    telemetry: TelemetryLayer,
+    incoming: impl Stream<Item = io::Result<IO>> + Send,
+) -> PartResult
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     // The signal never comes: `incoming` ends by itself. That there is one makes tonic send GOAWAY then.
     let never = pending();
-    Server::builder().layer(ErrorLayer).serve_with_incoming_shutdown(services, incoming, never).await?;
+    Server::builder()
+        .layer(telemetry)
+        .layer(ErrorLayer)
+        .serve_with_incoming_shutdown(services, incoming, never)
+        .await?;
     Ok(())
 }

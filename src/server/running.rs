@@ -10,27 +10,30 @@
 //! What does not belong here: what is served (`router`), how connections come (`incoming`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
 use super::incoming::{bind, incoming};
 use super::late::Late;
 use super::parts::Parts;
-use super::stage::{Stage, Stages};
+use super::stage::Stage;
 use super::supervise::Supervisor;
-use super::{ServerError, first_token, purge, router};
-use crate::admin::Admin;
+use super::{ServerError, background, first_token, router};
+use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::{Drain, Serve};
-use crate::embedded::Cluster;
-use crate::grpc::auth_layer::CallerAuth;
+use crate::config::{Drain, OpsListen, Serve};
+use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
+use crate::grpc::connections;
+use crate::grpc::telemetry_layer::{self, TelemetryLayer};
+use crate::metrics::Metrics;
 use crate::storage::Store;
+use crate::telemetry::Ops;
 
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long the last flush may take, as long as any write.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Longer than an embedded PostgreSQL takes to be stopped, by force in the end.
@@ -45,6 +48,9 @@ pub(super) struct Bound {
     late: Late,
     health: Health,
     supervisor: Supervisor,
+    /// To the last, so that the end can be watched.
+    ops: Option<Ops>,
+    metrics: Arc<Metrics>,
 }
 
 impl Bound {
@@ -54,13 +60,25 @@ impl Bound {
         let listener = bind(config.listen).await?;
         let address =
             listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let health = Health::starting();
+        let metrics = telemetry_layer::metrics();
+        let ops = match config.telemetry.ops_listen {
+            OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
+            OpsListen::Off => None,
+        };
+        let health = Health::starting(Arc::clone(&metrics.service));
         let late = Late::new(router::early(&health)?);
         let mut supervisor = Supervisor::new();
         let connections = incoming(listener, supervisor.stages());
-        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), connections));
+        let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
+        let connections = connections::counted(connections, Arc::clone(&metrics.calls));
+        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), layer, connections));
         tracing::info!(address = %address, "listening; the service is starting");
-        Ok(Self { address, late, health, supervisor })
+        Ok(Self { address, late, health, supervisor, ops, metrics })
+    }
+
+    /// What it counts and measures of itself.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Waits until a part ends that should not have.
@@ -71,38 +89,26 @@ impl Bound {
     /// Opens every method, and starts what runs beside the calls.
     pub(super) fn open(mut self, config: &Serve, clock: Clock, prepared: Prepared) -> Running {
         let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
+        let auth =
+            if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(parts.authorizer.clone()) };
+        let refusals = Arc::new(Refusals::default());
+        let retention = Retention { audit_days: config.audit.retention.days() };
+        background::spawn(
+            &mut self.supervisor,
+            &self.health,
+            &parts,
+            &store,
+            Arc::clone(&refusals),
+            retention,
+        );
+        if let Some(cluster) = cluster {
+            background::spawn_cluster(&mut self.supervisor, cluster);
+        }
         let Parts { admin, authorizer } = parts.clone();
-        let auth = if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(authorizer.clone()) };
-        self.spawn_background(&admin, &authorizer, &store, cluster);
-        self.late.open(router::late(parts, auth, clock));
+        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), &self.metrics, clock));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
-    }
-
-    /// Everything that runs beside the calls: one line each.
-    fn spawn_background(
-        &mut self,
-        admin: &Admin,
-        authorizer: &Authorizer,
-        store: &Store,
-        cluster: Option<Cluster>,
-    ) {
-        let stages = self.supervisor.stages();
-        let flushing = flush_uses(authorizer.clone(), store.clone(), stages.clone());
-        let following = self.health.clone().follow(store.clone(), stages.clone());
-        self.supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
-        self.supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
-        let purging = purge::run(admin.clone(), stages.clone());
-        self.supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
-        if let Some(mut cluster) = cluster {
-            self.supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
-                tokio::select! {
-                    error = cluster.ended() => Err(error.into()),
-                    () = stages.reached(Stage::Flushed) => Ok(cluster.stop().await?),
-                }
-            });
-        }
     }
 
     /// Ends a service that never came to serve.
@@ -129,9 +135,10 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ServerError`]; the database is let go of then.
-    pub(super) async fn by(config: &Serve, clock: &Clock) -> Result<Self, ServerError> {
-        let database = open_to_serve(&config.database).await?;
-        match assemble(config, clock, &database).await {
+    pub(super) async fn by(config: &Serve, clock: &Clock, metrics: &Metrics) -> Result<Self, ServerError> {
+        let mut database = open_to_serve(&config.database).await?;
+        database.store = database.store.measured(&metrics.store);
+        match assemble(config, clock, &database, metrics).await {
             Ok(parts) => Ok(Self { database, parts }),
             Err(error) => {
                 if let Err(closing) = database.close().await {
@@ -143,8 +150,14 @@ impl Prepared {
     }
 }
 
-async fn assemble(config: &Serve, clock: &Clock, database: &OpenDatabase) -> Result<Parts, ServerError> {
-    let parts = Parts::on(&database.store, &config.tokens, config.decisions.observe, clock).await?;
+async fn assemble(
+    config: &Serve,
+    clock: &Clock,
+    database: &OpenDatabase,
+    metrics: &Metrics,
+) -> Result<Parts, ServerError> {
+    let observe = config.decisions.observe;
+    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     Ok(parts)
 }
@@ -166,7 +179,7 @@ impl Running {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
         let bound = Bound::to(config).await?;
-        match Prepared::by(config, &clock).await {
+        match Prepared::by(config, &clock, &bound.metrics()).await {
             Ok(prepared) => Ok(bound.open(config, clock, prepared)),
             Err(error) => {
                 bound.abandon().await?;
@@ -179,6 +192,18 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.bound.address
+    }
+
+    /// Where the operations port listens, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.bound.ops.as_ref().map(Ops::address)
+    }
+
+    /// What it counts and measures of itself.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.bound.metrics
     }
 
     /// The use cases of administration.
@@ -242,21 +267,5 @@ impl Running {
             Err(_) => tracing::warn!("the last counts of uses could not be written in time"),
         }
         answered.and(flushed).and(self.bound.advance(Stage::Flushed, CLOSE_MAX).await)
-    }
-}
-
-/// Flushes the counts of ALLOWs once a second. The last time is [`Running::close`]'s.
-async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
-    let mut tick = interval(FLUSH_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = &mut answered => return,
-        }
-        if let Err(error) = authorizer.uses().flush(&store).await {
-            tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
-        }
     }
 }

@@ -4,11 +4,12 @@
 //! whose row lock then orders commits, so that revisions become visible in order.
 
 use diesel::ExpressionMethods as _;
+use diesel::sql_types::{BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::StorageError;
 use super::schema::{audit_events, change_log, revision_counter};
+use super::{StorageError, committed};
 use crate::policy::{KeyId, Revision, UserId};
 
 /// What a change was made to.
@@ -39,7 +40,7 @@ impl Subject {
 }
 
 /// Who makes a change, from where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// `key/17`, `command/import`, `anonymous`.
     pub name: String,
@@ -103,6 +104,7 @@ pub async fn record_many(
         .get_result(connection)
         .await?;
     let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
+    let last_change = changes.last().map(|(subject, line)| (line.action, subject.resource()));
     let mut lines = Vec::with_capacity(changes.len());
     let mut events = Vec::with_capacity(changes.len());
     for (revision, (subject, line)) in revisions.iter().zip(changes) {
@@ -125,6 +127,9 @@ pub async fn record_many(
     }
     diesel::insert_into(change_log::table).values(lines).execute(connection).await?;
     diesel::insert_into(audit_events::table).values(events).execute(connection).await?;
+    if let (Some(revision), Some((action, resource))) = (revisions.last(), last_change) {
+        committed::note(actor, action, &resource, *revision, revisions.len());
+    }
     Ok(revisions)
 }
 
@@ -189,6 +194,7 @@ pub async fn audit(
         ))
         .execute(connection)
         .await?;
+    committed::note(actor, line.action, resource, revision, 1);
     Ok(())
 }
 
@@ -201,6 +207,24 @@ pub async fn head(connection: &mut AsyncPgConnection) -> Result<Revision, Storag
     let revision: i64 =
         revision_counter::table.select(revision_counter::revision).get_result(connection).await?;
     parse(revision)
+}
+
+/// Removes at most `limit` lines of the change log that are older than so many days, oldest first; returns how
+/// many. Replicas that do so at once pass over each other's rows.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn remove_old(
+    connection: &mut AsyncPgConnection,
+    days: i32,
+    limit: i64,
+) -> Result<usize, StorageError> {
+    let delete = diesel::sql_query(
+        "DELETE FROM change_log WHERE revision = ANY (ARRAY(SELECT revision FROM change_log \
+             WHERE committed_at < now() - make_interval(days => $1) \
+             ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    );
+    Ok(delete.bind::<Integer, _>(days).bind::<BigInt, _>(limit).execute(connection).await?)
 }
 
 pub(super) fn parse(revision: i64) -> Result<Revision, StorageError> {

@@ -6,6 +6,9 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::PoolError as ConnectError;
 use diesel_async::pooled_connection::deadpool::PoolError;
 
+use super::committed;
+use crate::metrics::ErrorKind;
+
 /// A failed call of the store. `Display` may hold text of PostgreSQL: it is for the log, never for an
 /// answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,17 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// What it counts as.
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Overloaded => ErrorKind::Overloaded,
+            Self::Constraint { .. } => ErrorKind::Constraint,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Defect(_) => ErrorKind::Defect,
+        }
+    }
+
     /// The name of the constraint that refused, if that is what happened.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
@@ -69,6 +83,14 @@ const UNAVAILABLE_WORDS: [&str; 9] = [
 
 impl From<DieselError> for StorageError {
     fn from(error: DieselError) -> Self {
+        let error = Self::of_statement(error);
+        committed::note_failure(error.kind());
+        error
+    }
+}
+
+impl StorageError {
+    fn of_statement(error: DieselError) -> Self {
         use DatabaseErrorKind as Kind;
         match error {
             DieselError::DatabaseError(kind, info) => {

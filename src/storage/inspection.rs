@@ -27,8 +27,8 @@ pub const NEEDED_RIGHTS: [(&str, &[&str]); 13] = [
     ("budgets", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("budget_periods", &["SELECT", "INSERT", "DELETE"]),
     ("revision_counter", &["SELECT", "UPDATE"]),
-    ("change_log", &["SELECT", "INSERT"]),
-    ("audit_events", &["SELECT", "INSERT"]),
+    ("change_log", &["SELECT", "INSERT", "DELETE"]),
+    ("audit_events", &["SELECT", "INSERT", "DELETE"]),
     ("peppers", &["SELECT", "INSERT"]),
     ("idempotent_requests", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];

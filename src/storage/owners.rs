@@ -4,10 +4,12 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Bool, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
 use super::schema::{api_keys, owners};
+use super::statement::plan_by_index;
 use crate::policy::{Owner, RateLimits, RateWindows, Revision, UserId};
 
 #[derive(Queryable, Selectable)]
@@ -121,6 +123,124 @@ pub async fn set_disabled(
         .execute(connection)
         .await?;
     expect_one(changed, user_id)
+}
+
+/// Writes the limits of a locked owner.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn set_limits(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    limits: RateLimits,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    let changed = diesel::update(owners::table.find(user_id.get()))
+        .set((
+            owners::requests_per_minute.eq(limits.requests.per_minute),
+            owners::requests_per_hour.eq(limits.requests.per_hour),
+            owners::requests_per_day.eq(limits.requests.per_day),
+            owners::tokens_per_minute.eq(limits.tokens.per_minute),
+            owners::tokens_per_hour.eq(limits.tokens.per_hour),
+            owners::tokens_per_day.eq(limits.tokens.per_day),
+            owners::updated_at.eq(now),
+        ))
+        .execute(connection)
+        .await?;
+    expect_one(changed, user_id)
+}
+
+/// The rows of some owners, those that have one.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn rows(connection: &mut AsyncPgConnection, users: &[UserId]) -> Result<Vec<Owner>, StorageError> {
+    let ids: Vec<i64> = users.iter().map(|user| user.get()).collect();
+    let rows: Vec<OwnerRow> = owners::table
+        .filter(owners::user_id.eq_any(ids))
+        .select(OwnerRow::as_select())
+        .load(connection)
+        .await?;
+    rows.into_iter().map(OwnerRow::into_owner).collect()
+}
+
+/// Whether an owner has keys, deleted ones that are not purged included.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn has_keys(connection: &mut AsyncPgConnection, user_id: UserId) -> Result<bool, StorageError> {
+    let keys = api_keys::table.filter(api_keys::user_id.eq(user_id.get()));
+    Ok(diesel::select(diesel::dsl::exists(keys)).get_result(connection).await?)
+}
+
+/// Steps from one user to the next by the indexes, rather than through all keys: as many steps as owners are
+/// listed.
+const LIST: &str = "\
+    WITH RECURSIVE users AS ( \
+        SELECT least((SELECT min(user_id) FROM api_keys WHERE user_id > $1), \
+                     (SELECT min(user_id) FROM owners WHERE user_id > $1)) AS user_id \
+        UNION ALL \
+        SELECT least((SELECT min(user_id) FROM api_keys WHERE user_id > users.user_id), \
+                     (SELECT min(user_id) FROM owners WHERE user_id > users.user_id)) \
+        FROM users WHERE users.user_id IS NOT NULL) \
+    SELECT users.user_id FROM users WHERE users.user_id IS NOT NULL \
+    AND ($2 IS NULL OR $2 = EXISTS (SELECT FROM owners \
+        WHERE owners.user_id = users.user_id AND owners.disabled_at IS NOT NULL)) LIMIT $3";
+
+/// The same for disabled owners only, which all have a row.
+const LIST_DISABLED: &str = "\
+    SELECT user_id FROM owners WHERE disabled_at IS NOT NULL AND user_id > $1 ORDER BY user_id LIMIT $2";
+
+/// Users that have keys (deleted ones included) or a row, by id, from the one after `after` on.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn list(
+    connection: &mut AsyncPgConnection,
+    disabled: Option<bool>,
+    after: Option<UserId>,
+    limit: i64,
+) -> Result<Vec<UserId>, StorageError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        user_id: i64,
+    }
+    plan_by_index(connection).await?;
+    let after = after.map_or(-1, UserId::get);
+    let rows: Vec<Row> = if disabled == Some(true) {
+        let query = diesel::sql_query(LIST_DISABLED).bind::<BigInt, _>(after).bind::<BigInt, _>(limit);
+        query.load(connection).await?
+    } else {
+        let query = diesel::sql_query(LIST).bind::<BigInt, _>(after).bind::<Nullable<Bool>, _>(disabled);
+        query.bind::<BigInt, _>(limit).load(connection).await?
+    };
+    Ok(rows.into_iter().filter_map(|row| UserId::new(row.user_id)).collect())
+}
+
+/// How many keys of each of some owners are not deleted, in the order of `users`.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn key_counts(
+    connection: &mut AsyncPgConnection,
+    users: &[UserId],
+) -> Result<Vec<i64>, StorageError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let ids: Vec<i64> = users.iter().map(|user| user.get()).collect();
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT (SELECT count(*) FROM api_keys \
+             WHERE api_keys.user_id = users.user_id AND deleted_at IS NULL) AS count \
+         FROM unnest($1) WITH ORDINALITY AS users (user_id, place) ORDER BY place",
+    )
+    .bind::<Array<BigInt>, _>(ids)
+    .load(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.count).collect())
 }
 
 /// Puts the revision of a change on its locked owner.

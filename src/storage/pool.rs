@@ -1,9 +1,10 @@
 //! Connections: a pool that gives up soon, and named transactions with their local settings.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use diesel_async::TransactionManager as _;
@@ -16,7 +17,9 @@ use tokio::time::timeout;
 use tokio_postgres::NoTls;
 use tracing::Instrument as _;
 
-use super::StorageError;
+use super::{StorageError, committed};
+use crate::metrics::{Connections, Gauge, Kind, StoreMetrics};
+use crate::{call, clock};
 
 type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
@@ -57,6 +60,7 @@ pub struct Store {
     /// One permit for each write. Writes wait for each other's locks, and must not take all connections
     /// while they do: decisions read.
     writes: Arc<Semaphore>,
+    metrics: Arc<StoreMetrics>,
 }
 
 impl std::fmt::Debug for Store {
@@ -86,7 +90,24 @@ impl Store {
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
         let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { pool, writes: Arc::new(Semaphore::new(writes_max)) })
+        Ok(Self { pool, writes: Arc::new(Semaphore::new(writes_max)), metrics: Arc::default() })
+    }
+
+    /// The same store, which tells these metrics of its work.
+    #[must_use]
+    pub fn measured(self, metrics: &Arc<StoreMetrics>) -> Self {
+        // Weak: whoever still reads metrics must not keep connections open.
+        let pool = self.pool.weak();
+        metrics.watch_pool(move || {
+            let status = pool.upgrade().map(|pool| pool.status());
+            status.map_or_else(Connections::default, |status| Connections {
+                idle: status.available,
+                open: status.size,
+                max: status.max_size,
+                waiters: status.waiting,
+            })
+        });
+        Self { metrics: Arc::clone(metrics), ..self }
     }
 
     /// A connection of its own, outside the limits of [`Store::read`] and [`Store::write`]; for
@@ -115,15 +136,18 @@ impl Store {
     where
         F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, StorageError> + Send,
     {
+        let began = clock::monotonic_now();
         let work = async {
             let mut lease = Lease::of(self.connection().await?);
             let answer = f(lease.session()?).await;
             lease.end();
             answer
         };
-        let work = work.instrument(tracing::debug_span!("read", read.name = name));
+        let work = work.instrument(tracing::debug_span!("read", otel.name = name, read.name = name));
         let gave_up = |_| Err(StorageError::Unavailable(format!("{name} took too long")));
-        timeout(READ_TIMEOUT, work).await.unwrap_or_else(gave_up)
+        let answer = timeout(READ_TIMEOUT, work).await.unwrap_or_else(gave_up);
+        self.metrics.took(name, Kind::Read, clock::since(began));
+        answer.map_err(|error| self.failed(error))
     }
 
     /// Runs a reading call whose statements all see one state, at most [`READ_TIMEOUT`].
@@ -156,30 +180,61 @@ impl Store {
         R: Send + 'static,
         E: From<StorageError> + Send + 'static,
     {
+        let began = clock::monotonic_now();
         let store = self.clone();
-        let work = async move {
-            // First come, first served. Not bounded as the rest of the beginning is: it is not the database that
-            // is waited for, but the writes before.
-            let _turn =
-                store.writes.acquire().await.map_err(|closed| StorageError::Defect(closed.to_string()))?;
-            // Nothing is written yet: a database that hangs may be given up on soon.
-            let mut connection = match timeout(READ_TIMEOUT, store.begin()).await {
-                Ok(begun) => begun?,
-                Err(_) => return Err(StorageError::Unavailable("BEGIN took too long".to_owned()).into()),
-            };
-            complete(&mut connection, f).await
-        };
         let bounded = async move {
-            match timeout(WRITE_TIMEOUT, work).await {
+            match timeout(WRITE_TIMEOUT, store.transact(began, f)).await {
                 Ok(result) => result,
-                Err(_) => Err(StorageError::Unavailable(format!("{name} took too long")).into()),
+                Err(_) => Err(store.failed(StorageError::Unavailable(format!("{name} took too long")))),
             }
         };
-        let span = tracing::debug_span!("transaction", transaction.name = name);
-        match tokio::spawn(bounded.instrument(span)).await {
+        let span = tracing::debug_span!("transaction", otel.name = name, transaction.name = name);
+        let result = match tokio::spawn(call::inherit(bounded.instrument(span))).await {
             Ok(result) => result,
-            Err(error) => Err(StorageError::Defect(format!("{name} ended early: {error}")).into()),
+            Err(error) => Err(self.failed(StorageError::Defect(format!("{name} ended early: {error}")))),
+        };
+        self.metrics.took(name, Kind::Write, clock::since(began));
+        result
+    }
+
+    /// A transaction, from its wait to its end.
+    async fn transact<R, E, F>(&self, began: Instant, f: F) -> Result<R, E>
+    where
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> Work<'c, R, E> + Send,
+        R: Send,
+        E: From<StorageError> + Send + 'static,
+    {
+        // First come, first served. Not bounded as the rest of the beginning is: it is not the database that
+        // is waited for, but the writes before.
+        let waiting = Gauge::hold(&self.metrics.write_waiters);
+        let turn = self.writes.acquire().await;
+        let _turn = turn.map_err(|closed| self.failed(StorageError::Defect(closed.to_string())))?;
+        drop(waiting);
+        // Nothing is written yet: a database that hangs may be given up on soon.
+        let begun = timeout(READ_TIMEOUT, self.begin()).await;
+        let begun =
+            begun.unwrap_or_else(|_| Err(StorageError::Unavailable("BEGIN took too long".to_owned())));
+        let mut connection = begun.map_err(|error| self.failed(error))?;
+        let (result, noted) = committed::gather(complete(&mut connection, f)).await;
+        match &result {
+            Ok(_) => noted.log(clock::since(began)),
+            Err(error) => {
+                let error: &dyn Any = error;
+                // What a use case makes of the store's failure is its own affair: then the statement that failed
+                // counts.
+                let own = error.downcast_ref::<StorageError>().map(StorageError::kind);
+                if let Some(kind) = own.or(noted.failure()) {
+                    self.metrics.count_error(kind);
+                }
+            }
         }
+        result
+    }
+
+    /// Counts a failure that the store itself found.
+    fn failed<E: From<StorageError>>(&self, error: StorageError) -> E {
+        self.metrics.count_error(error.kind());
+        error.into()
     }
 }
 

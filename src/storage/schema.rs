@@ -137,6 +137,7 @@ diesel::table! {
         request_id -> Text,
         revision -> Int8,
         refused_reason -> Text,
+        plugin_event -> Nullable<Jsonb>,
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::task::spawn_blocking;
 
 use super::{BcryptCost, InvalidKeyHash, KeyHash, Token};
+use crate::clock;
+use crate::metrics::{Gauge, PoolMetrics};
 
 #[cfg(test)]
 #[expect(clippy::string_slice, reason = "test texts are ASCII where they are cut")]
@@ -36,6 +38,7 @@ pub struct BcryptPool {
     /// One permit for each run.
     threads: Arc<Semaphore>,
     counts: Arc<Counts>,
+    metrics: Arc<PoolMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +83,15 @@ impl BcryptPool {
             places: Arc::new(Semaphore::new(places)),
             threads: Arc::new(Semaphore::new(threads)),
             counts: Arc::default(),
+            metrics: Arc::default(),
         }
+    }
+
+    /// The same pool, which tells these metrics of its work.
+    #[must_use]
+    pub fn measured(self, metrics: &Arc<PoolMetrics>) -> Self {
+        metrics.set_threads(self.threads.available_permits());
+        Self { metrics: Arc::clone(metrics), ..self }
     }
 
     /// Whether `hash` was made from `token`. The comparison takes the same time wherever they differ.
@@ -132,13 +143,23 @@ impl BcryptPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BcryptError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => BcryptError::Overloaded,
+            TryAcquireError::NoPermits => {
+                self.metrics.refused.increment();
+                BcryptError::Overloaded
+            }
             TryAcquireError::Closed => BcryptError::Stopped,
         })?;
+        let waiting = Gauge::hold(&self.metrics.waiting);
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| BcryptError::Stopped)?;
+        drop(waiting);
+        let metrics = Arc::clone(&self.metrics);
         let running = spawn_blocking(move || {
             let _permits = (thread, place);
-            work()
+            let _running = Gauge::hold(&metrics.running);
+            let began = clock::monotonic_now();
+            let answer = work();
+            metrics.durations.observe(clock::since(began));
+            answer
         });
         running
             .await

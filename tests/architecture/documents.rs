@@ -122,6 +122,35 @@ fn readme_names_every_method_that_is_not_served_yet_and_no_other() {
     assert_eq!(named, unserved_methods());
 }
 
+/// Literals like `"keys.revoke"` in the use cases, but for the names of transactions.
+fn actions_in_code() -> BTreeSet<String> {
+    let mut actions = BTreeSet::new();
+    for file in tree::all_files().iter().filter(|file| file.path.starts_with("src/admin")) {
+        let text = file.text.split("#[cfg(test)]").next().unwrap();
+        let parts: Vec<&str> = text.split('"').collect();
+        for pair in parts.windows(2).step_by(2) {
+            let names_transaction = [".write(", ".read(", ".snapshot("]
+                .iter()
+                .any(|call| pair[0].trim_end().ends_with(call) || pair[0].trim_end().ends_with(">("));
+            let Some((subject, verb)) = pair[1].split_once('.') else { continue };
+            let is_action = ["keys", "owners", "budgets", "plugins"].contains(&subject)
+                && !verb.is_empty()
+                && verb.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if is_action && !names_transaction {
+                actions.insert(pair[1].to_owned());
+            }
+        }
+    }
+    actions
+}
+
+#[test]
+fn the_audit_log_s_document_names_every_action_and_no_other() {
+    let rows = table(&tree::file("docs/audit.md").text, "| Action | When |");
+    let named: BTreeSet<String> = rows.into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(named, actions_in_code());
+}
+
 /// What `](…)` points to in a document, but for addresses of the web.
 fn links(text: &str) -> Vec<&str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

@@ -13,20 +13,34 @@ struct Layer {
 }
 
 /// The modules in dependency order: each uses only those before it.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 14] = [
+    Layer { name: "call", uses: &[] },
     Layer { name: "clock", uses: &[] },
     Layer { name: "policy", uses: &[] },
-    Layer { name: "token", uses: &[] },
-    Layer { name: "storage", uses: &["policy", "token"] },
+    Layer { name: "metrics", uses: &["policy"] },
+    Layer { name: "token", uses: &["clock", "metrics"] },
+    Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token"] },
     Layer { name: "admin", uses: &["clock", "policy", "token", "storage"] },
-    Layer { name: "authorize", uses: &["clock", "policy", "token", "storage"] },
-    Layer { name: "grpc", uses: &["clock", "policy", "storage", "admin", "authorize"] },
+    Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
+    Layer { name: "grpc", uses: &["call", "clock", "policy", "metrics", "storage", "admin", "authorize"] },
     Layer { name: "embedded", uses: &[] },
     Layer { name: "config", uses: &["policy", "token", "embedded"] },
-    Layer { name: "telemetry", uses: &["config"] },
+    Layer { name: "telemetry", uses: &["call", "metrics", "config"] },
     Layer {
         name: "server",
-        uses: &["clock", "policy", "token", "storage", "admin", "authorize", "grpc", "embedded", "config"],
+        uses: &[
+            "clock",
+            "policy",
+            "metrics",
+            "token",
+            "storage",
+            "admin",
+            "authorize",
+            "grpc",
+            "embedded",
+            "config",
+            "telemetry",
+        ],
     },
     Layer {
         name: "cli",
@@ -47,7 +61,7 @@ const LAYERS: [Layer; 12] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 5] = [
+const RESERVED: [(&[&str], &[&str]); 8] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
     (
         &[
@@ -60,15 +74,18 @@ const RESERVED: [(&[&str], &[&str]); 5] = [
             "prost_reflect",
             "prost_types",
             "tower",
-            "http",
-            "http_body",
-            "hyper_util",
         ],
         &["grpc", "server", "cli"],
     ),
+    (&["http", "http_body", "hyper", "hyper_util"], &["grpc", "telemetry", "server", "cli"]),
+    (&["prometheus_client"], &["metrics"]),
+    (
+        &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],
+        &["grpc", "telemetry"],
+    ),
     (&["bcrypt", "crc32fast", "hmac", "rand"], &["token"]),
     (&["clap"], &["config", "cli"]),
-    (&["anyhow", "comfy_table", "indicatif", "saphyr"], &["cli"]),
+    (&["anyhow", "clap_complete", "clap_mangen", "comfy_table", "indicatif", "saphyr"], &["cli"]),
 ];
 
 /// What the decision core may use beside `std`; proptest in its tests.

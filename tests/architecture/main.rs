@@ -13,6 +13,8 @@
 )]
 
 mod code;
+mod command_line;
+mod deploy;
 mod documents;
 mod layers;
 mod rules;

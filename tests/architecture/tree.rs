@@ -72,6 +72,13 @@ pub fn rust_files(folders: &[&str]) -> Vec<SourceFile> {
     read(paths)
 }
 
+/// The paths of all files in a folder, in order.
+pub fn paths(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    found.iter().map(|path| relative(path)).collect()
+}
+
 /// All text of the project, in order.
 pub fn all_files() -> Vec<SourceFile> {
     let mut paths = Vec::new();
@@ -100,8 +107,11 @@ fn walk(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/")
+}
+
 fn read(paths: Vec<PathBuf>) -> Vec<SourceFile> {
-    let relative = |path: &Path| path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
     paths.iter().map(|path| file(&relative(path))).collect()
 }
 

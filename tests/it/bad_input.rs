@@ -6,6 +6,7 @@ mod create_key;
 mod grants;
 mod key_changes;
 mod keys;
+mod lists;
 
 use keystile::grpc::pb;
 use prost::Message;
@@ -16,7 +17,6 @@ use crate::harness::{App, violated_fields};
 use crate::raw::{Call, Connection, code_name, panics};
 
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_REQUEST");
-const FIELD_NOT_SERVED: (Code, &str) = (Code::Unimplemented, "FIELD_NOT_SERVED");
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "KEY_NOT_FOUND");
 const ETAG_MISMATCH: (Code, &str) = (Code::Aborted, "ETAG_MISMATCH");
 
@@ -88,6 +88,7 @@ async fn every_bad_request_is_told_all_that_is_wrong_with_it() {
     rows.extend(keys::rows(key.key_id));
     rows.extend(key_changes::rows(key.key_id));
     rows.extend(grants::rows(key.key_id, full.key_id));
+    rows.extend(lists::rows());
     rows.extend(authorize::rows());
     assert!(rows.len() >= 100, "{} rows", rows.len());
 

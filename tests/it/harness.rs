@@ -3,6 +3,7 @@
 
 mod app;
 mod cluster;
+mod http;
 mod process;
 mod proxy;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use app::{App, Client, connect, denial, new_token, status_reason, violated_fields};
 pub use cluster::TestDatabase;
+pub use http::{get, request};
 pub use process::Process;
 pub use proxy::Proxy;
 

@@ -1,5 +1,7 @@
 //! ListKeys: filters, states at an instant, pages while keys come and go.
 
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,9 +1,12 @@
-//! The judged token is read whole, and the answer is shown as it is.
+//! Flags become the question that they say, and the answer is shown as it is.
+
+use std::os::unix::ffi::OsStringExt;
 
 use clap::Parser;
 
 use super::*;
 use crate::cli::output::Written;
+use crate::grpc::pb::authorize_request::Dimension;
 use crate::grpc::pb::warning::Kind;
 
 #[derive(Debug, Parser)]
@@ -70,24 +73,11 @@ fn what_is_no_text_is_asked_as_it_is() {
 }
 
 #[test]
-fn a_token_loses_one_newline_and_nothing_else() {
-    for (read, token) in
-        [("t\n", "t"), ("t\r\n", "t"), ("t", "t"), (" t \n\n", " t \n"), ("\n", ""), ("", "")]
-    {
-        assert_eq!(without_newline(read.as_bytes()), token.as_bytes(), "{read:?}");
+fn a_batch_is_asked_alone() {
+    assert!(Program::try_parse_from(["authorize", "--batch=-"]).is_ok());
+    for other in ["--judged-token-file=t", "--model=m", "--scope=s", "--dry-run"] {
+        assert!(Program::try_parse_from(["authorize", "--batch=-", other]).is_err(), "{other}");
     }
-}
-
-#[test]
-fn a_token_is_read_from_a_file_byte_by_byte() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), b"ks_\xff\n").unwrap();
-    let path = file.path().to_str().unwrap();
-    let program = Program::try_parse_from(["authorize", "--judged-token-file", path]).unwrap();
-    assert_eq!(program.authorize.judged_token(&mut output()).unwrap(), Bytes::from_static(b"ks_\xff"));
-    let program = Program::try_parse_from(["authorize", "--judged-token-file", "/nowhere"]).unwrap();
-    let missing = program.authorize.judged_token(&mut output()).unwrap_err().to_string();
-    assert!(missing.starts_with("Cannot read the judged token from /nowhere: "), "{missing}");
 }
 
 #[test]

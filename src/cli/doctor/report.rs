@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::output::{Format, Output, plain};
+use crate::cli::output::{Format, Output, Tone, plain};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +115,10 @@ impl Report {
         for Finding { check, level, what, advice } in &self.0 {
             let mark = format!("{:mark_width$}", if signs { level.sign() } else { level.name() });
             let mark = match level {
-                Level::Ok => output.good(&mark),
-                Level::Fail => output.bad(&mark),
-                Level::Warn | Level::Skip => mark,
+                Level::Ok => output.paint(Tone::Good, &mark),
+                Level::Warn => output.paint(Tone::Over, &mark),
+                Level::Fail => output.paint(Tone::Bad, &mark),
+                Level::Skip => output.paint(Tone::Gone, &mark),
             };
             // Writing to a string cannot fail.
             let _written = writeln!(text, "{mark}  {check:check_width$}  {what}");

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::admin::import::{Import, ImportReport};
-use crate::cli::table::{columns, properties};
+use crate::cli::output::Look;
+use crate::cli::table::{Cell, Column, columns, properties};
 
 /// The counts, then every row that was not taken, then every warning.
 pub(super) fn table(report: &ImportReport, import: Import) -> String {
@@ -22,11 +23,16 @@ pub(super) fn table(report: &ImportReport, import: Import) -> String {
     let warnings = report.warnings.iter().map(|it| (it.kind.as_str(), it.sentence.as_str()));
     let lists = [("REJECTED", found(rejections)), ("WARNING", found(warnings))];
     let lists = lists.into_iter().filter(|(_, rows)| !rows.is_empty());
-    lists.fold(counts, |text, (kind, rows)| format!("{text}\n\n{}", columns(&[kind, "REASON"], rows)))
+    lists.fold(counts, |text, (kind, rows)| {
+        let header = [Column::Whole(kind), Column::Whole("REASON")];
+        format!("{text}\n\n{}", columns(Look::default(), &header, rows))
+    })
 }
 
-fn found<'a>(findings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Vec<String>> {
-    findings.map(|(kind, sentence)| vec![kind.to_owned(), sentence.to_owned()]).collect()
+fn found<'a>(findings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Vec<Cell>> {
+    findings
+        .map(|(kind, sentence)| vec![Cell::from(kind.to_owned()), Cell::from(sentence.to_owned())])
+        .collect()
 }
 
 /// The same as one object; `complete` is false where the import ended early.

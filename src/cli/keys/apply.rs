@@ -25,7 +25,7 @@ use self::execute::Done;
 use self::fault::Faults;
 use self::plan::{Kind, Plan, plan};
 use self::source::STDIN;
-use crate::cli::client::{Client, ClientArgs};
+use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output, plain};
 use crate::cli::{DENIED, FAILED};
@@ -76,13 +76,12 @@ impl Apply {
     ///
     /// # Errors
     /// What the person needs to know; then nothing was changed.
-    pub async fn run(&self, client: &ClientArgs, output: &mut Output) -> anyhow::Result<ExitCode> {
+    pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
         if self.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
             return Err(Failure::new("-f - is given twice: there is one stdin.").into());
         }
         let wanted = wanted::read(&source::read(&self.files)?).map_err(told)?;
-        let client = client.connect(output).await?;
-        let present = present::read(&client, &wanted).await?;
+        let present = present::read(client, &wanted).await?;
         let plan = plan(&wanted, &present, Clock::System.now()).map_err(told)?;
         if self.dry_run || plan.is_empty() {
             show_plan(&plan, output)?;
@@ -102,7 +101,7 @@ impl Apply {
         if let Some(dir) = &self.token_dir {
             token_dir::prepare(dir, &plan)?;
         }
-        carry_out(&client, &plan, self.token_dir.as_deref(), output).await
+        carry_out(client, &plan, self.token_dir.as_deref(), output).await
     }
 
     /// Shows the plan and asks, unless that was answered already.
@@ -121,7 +120,7 @@ impl Apply {
             let failure = Failure::new("There is no terminal to ask on; nothing was changed.");
             return Err(failure.next("Look with --dry-run, then change with --yes.").into());
         }
-        output.note("Change the keys like this? [y/N]");
+        output.prompt("Change the keys like this? [y/N] ");
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -1,23 +1,21 @@
 //! `keystile keys create`
 
-use std::collections::BTreeMap;
 use std::mem;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use super::access::Access;
 use super::limits::Limits;
-use super::{budget, name_and_value, render};
-use crate::cli::client::ClientArgs;
+use super::new_token::{Answer, TokenOut};
+use super::settings::Settings;
+use super::{budget, render};
+use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::json::to_json;
-use crate::cli::output::{Format, Output};
+use crate::cli::output::Output;
 use crate::cli::time::{Expiry, to_timestamp};
-use crate::cli::token_file::TokenFile;
 use crate::clock::Clock;
 use crate::grpc::pb;
 use crate::grpc::pb::create_key_request::Template as PbTemplate;
@@ -52,37 +50,12 @@ pub struct Create {
     #[arg(long, value_name = "TEXT", required_if_eq("template", "chatbot"), requires = "template")]
     chatbot_name: Option<String>,
 
-    /// What the key is for, at most 500 characters
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    description: String,
-    /// Tag; may be repeated
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// Metadata that every decision returns; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
-    metadata: Vec<(String, String)>,
     /// When the key ends: a length as in 90d or 12h, or an instant as in 2030-01-31T00:00:00Z [default: never]
     #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
     expire: Option<Expiry>,
 
     #[command(flatten)]
-    access: Access,
-    /// Granted scope: chat.completions, chat.*; may be repeated
-    #[arg(long = "scope", value_name = "SCOPE", help_heading = "What the key may do")]
-    scopes: Vec<String>,
-    /// Granted permission; may be repeated
-    #[arg(long = "permission", value_name = "NAME", help_heading = "What the key may do")]
-    permissions: Vec<String>,
-    /// Checks to report but not enforce for this key, by commas
-    #[arg(
-        long,
-        value_name = "CHECKS",
-        value_enum,
-        value_delimiter = ',',
-        help_heading = "What the key may do"
-    )]
-    observe: Vec<Observed>,
-
+    settings: Settings,
     #[command(flatten)]
     limits: Limits,
     /// Budget: total=25.00, monthly=100,warning=80,model=gpt-4o*; may be repeated
@@ -93,12 +66,14 @@ pub struct Create {
     #[arg(long = "budget", value_name = "BUDGET", value_parser = budget::parse)]
     budgets: Vec<pb::Budget>,
 
+    /// A UUID of your own: repeated within 24 hours, the command answers with the same key, without its token
+    #[arg(long, value_name = "UUID", default_value = "", hide_default_value = true)]
+    request_id: String,
     /// Check everything, create nothing
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry-run", conflicts_with = "token_out")]
     validate_only: bool,
-    /// New file for the token, for this user alone (0600), instead of showing it
-    #[arg(long, value_name = "FILE", conflicts_with = "validate_only")]
-    token_out: Option<PathBuf>,
+    #[command(flatten)]
+    token_out: TokenOut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,79 +86,23 @@ enum Template {
     Chatbot,
 }
 
-/// The checks by the names that configuration has for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Observed {
-    Ips,
-    Endpoints,
-    Scopes,
-    Permissions,
-    Models,
-    Chatbots,
-    RateLimits,
-    Budgets,
-}
-
 impl Create {
-    pub async fn run(&self, client: &ClientArgs, output: &mut Output) -> anyhow::Result<ExitCode> {
+    pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
         let request = self.to_request(Clock::System.now())?;
-        let client = client.connect(output).await?;
-        // Made before the key: a token that cannot be kept must not be made.
-        let file = self.token_out.as_deref().map(TokenFile::create).transpose()?;
+        let place = self.token_out.prepare()?;
         let created = client.keys().create_key(request).await;
         let mut created = created.map_err(|status| client.failure(&status))?.into_inner();
         let token = SecretString::from(mem::take(&mut created.token));
-        let key_id = created.key.as_ref().map_or(0, |key| key.key_id);
-        let token = match file {
-            Some(file) => {
-                file.write(&token).map_err(|error| token_lost(key_id, &error.to_string()))?;
-                None
-            }
-            None if self.validate_only => None,
-            None => Some(token),
+        let json = to_json("CreateKeyResponse", &created)?;
+        let pb::CreateKeyResponse { key, propagation, .. } = created;
+        let without_token = if self.validate_only {
+            "The key would be created like this; nothing was created."
+        } else {
+            "This key was created before by the same request id; its token was told then, and never again."
         };
-        let shown = self.show(output, &created, token.as_ref());
-        match shown {
-            Err(error) if token.is_some() => Err(token_lost(key_id, &error.to_string()).into()),
-            Ok(()) if token.is_some() && output.is_closed() => {
-                Err(token_lost(key_id, "nobody reads the output").into())
-            }
-            shown => shown.map(|()| ExitCode::SUCCESS),
-        }
-    }
-
-    fn show(
-        &self,
-        output: &mut Output,
-        created: &pb::CreateKeyResponse,
-        token: Option<&SecretString>,
-    ) -> anyhow::Result<()> {
-        if output.format() == Format::Json {
-            let mut json = to_json("CreateKeyResponse", created)?;
-            if let Some(fields) = json.as_object_mut() {
-                match token {
-                    Some(token) => fields.insert("token".into(), token.expose_secret().into()),
-                    None => fields.remove("token"),
-                };
-            }
-            output.show_json(&json)?;
-            return Ok(());
-        }
-        let mut text = created.key.as_ref().map(render::details).unwrap_or_default();
-        if let Some(token) = token {
-            text.push_str(&format!("\n\n{}", token.expose_secret()));
-        }
-        output.show(&text)?;
-        match &self.token_out {
-            _ if self.validate_only => {
-                output.note("The key would be created like this; nothing was created.")
-            }
-            Some(path) => output.note(&format!("The token is in {}.", path.display())),
-            None => output.note("The token is the last line; it is shown here and never again."),
-        }
-        render::note_propagation(output, created.propagation.as_ref());
-        Ok(())
+        place.take(Answer { key, token, json, done: "created", without_token }, output)?;
+        render::note_propagation(output, propagation.as_ref());
+        Ok(ExitCode::SUCCESS)
     }
 
     fn to_request(&self, now: DateTime<Utc>) -> anyhow::Result<pb::CreateKeyRequest> {
@@ -197,32 +116,18 @@ impl Create {
         let mut key = pb::Key {
             user_id: self.user_id,
             display_name: self.name.clone(),
-            description: self.description.clone(),
-            tags: self.tags.clone(),
-            metadata: self.metadata()?,
-            permissions: self.permissions.clone(),
-            scopes: self.scopes.clone(),
             rate_limits: self.limits.to_rate_limits(),
-            observe: self.observe.iter().map(|observed| pb::key::Check::from(*observed).into()).collect(),
             expire_time: expire_time.map(to_timestamp),
             ..Default::default()
         };
-        self.access.set_on(&mut key);
+        self.settings.set_on(&mut key)?;
         Ok(pb::CreateKeyRequest {
             key: Some(key),
             budgets: self.budgets.clone(),
-            request_id: String::new(),
+            request_id: self.request_id.clone(),
             validate_only: self.validate_only,
             template: self.template()?,
         })
-    }
-
-    fn metadata(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let metadata: BTreeMap<_, _> = self.metadata.iter().cloned().collect();
-        if metadata.len() < self.metadata.len() {
-            return Err(Failure::new("--metadata gives one name twice.").into());
-        }
-        Ok(metadata)
     }
 
     fn template(&self) -> anyhow::Result<Option<PbTemplate>> {
@@ -240,26 +145,6 @@ impl Create {
                 chatbot_name: self.chatbot_name.clone().unwrap_or_default(),
             }),
         }))
-    }
-}
-
-fn token_lost(key_id: i64, why: &str) -> Failure {
-    let failure = Failure::new(format!("Key {key_id} was created, but its token was lost: {why}."));
-    failure.next(format!("Revoke it with `keystile keys revoke {key_id}`, and create another."))
-}
-
-impl From<Observed> for pb::key::Check {
-    fn from(observed: Observed) -> Self {
-        match observed {
-            Observed::Ips => Self::Ips,
-            Observed::Endpoints => Self::Endpoints,
-            Observed::Scopes => Self::Scopes,
-            Observed::Permissions => Self::Permissions,
-            Observed::Models => Self::Models,
-            Observed::Chatbots => Self::Chatbots,
-            Observed::RateLimits => Self::RateLimits,
-            Observed::Budgets => Self::Budgets,
-        }
     }
 }
 

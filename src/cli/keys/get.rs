@@ -8,12 +8,14 @@ use super::render;
 use crate::cli::client::Client;
 use crate::cli::json::to_json;
 use crate::cli::output::{Format, Output};
+use crate::cli::watch::{Shown, WatchArgs};
 use crate::grpc::pb;
 use crate::grpc::pb::key::View;
 
 const EXAMPLES: &str = "\
 Examples:
   keystile keys get 17
+  keystile keys get 17 --watch
   keystile keys get 17 -o json | jq .key.etag";
 
 /// Shows a key with its budgets
@@ -24,20 +26,29 @@ pub struct Get {
     #[arg(value_name = "KEY")]
     key_id: i64,
     /// Show its bcrypt hash too, for moving the key elsewhere; needs keystile.admin, and is audited
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     full: bool,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 impl Get {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
-        let view = if self.full { View::Full } else { View::Basic };
-        let answer =
-            client.keys().get_key(pb::GetKeyRequest { key_id: self.key_id, view: view.into() }).await;
-        let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
-        match output.format() {
-            Format::Json => output.show_json(&to_json("GetKeyResponse", &answer)?)?,
-            Format::Table => output.show(&answer.key.as_ref().map(render::details).unwrap_or_default())?,
-        }
+        let (format, look) = (output.format(), output.look());
+        let ask = async || {
+            let view = if self.full { View::Full } else { View::Basic };
+            let request = pb::GetKeyRequest { key_id: self.key_id, view: view.into() };
+            let answer = client.keys().get_key(request).await.map_err(|status| client.failure(&status))?;
+            let answer = answer.into_inner();
+            let text = match format {
+                Format::Json => format!("{:#}", to_json("GetKeyResponse", &answer)?),
+                Format::Table => {
+                    answer.key.as_ref().map(|key| render::details(key, look)).unwrap_or_default()
+                }
+            };
+            Ok(Shown { text, note: String::new() })
+        };
+        self.watch.show(output, ask).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::render;
 use crate::cli::client::Client;
-use crate::cli::json::to_json;
-use crate::cli::output::{Format, Output};
+use crate::cli::output::Output;
 use crate::grpc::pb;
 
 const GRANT_EXAMPLES: &str = "\
@@ -84,7 +83,7 @@ impl Grant {
         let Change { key_id, members, etag } = self.change.clone();
         let request = pb::AddGrantsRequest { key_id, grants: Some(members.into()), etag };
         let answer = client.keys().add_grants(request).await;
-        show(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
+        render::show_mutation(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
     }
 }
 
@@ -93,17 +92,8 @@ impl Ungrant {
         let Change { key_id, members, etag } = self.change.clone();
         let request = pb::RemoveGrantsRequest { key_id, grants: Some(members.into()), etag };
         let answer = client.keys().remove_grants(request).await;
-        show(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
+        render::show_mutation(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
     }
-}
-
-fn show(answer: &pb::KeyMutationResponse, output: &mut Output) -> anyhow::Result<ExitCode> {
-    match output.format() {
-        Format::Json => output.show_json(&to_json("KeyMutationResponse", answer)?)?,
-        Format::Table => output.show(&answer.key.as_ref().map(render::details).unwrap_or_default())?,
-    }
-    render::note_propagation(output, answer.propagation.as_ref());
-    Ok(ExitCode::SUCCESS)
 }
 
 impl From<Members> for pb::Grants {

@@ -1,87 +1,139 @@
 //! Keys for people.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cli::json::to_json;
 use crate::cli::money::format_micros;
-use crate::cli::output::Output;
-use crate::cli::table::{columns, properties, summary};
-use crate::cli::time::{format_seconds, format_timestamp};
+use crate::cli::output::{Format, Look, Output, Tone};
+use crate::cli::table::{Cell, Column, columns, properties_in, summary};
+use crate::cli::time::{format_minutes, format_seconds, format_timestamp};
 use crate::grpc::pb;
 use crate::grpc::pb::access_rule::Mode;
 use crate::grpc::pb::budget::Enforcement;
-use crate::grpc::pb::key::Check;
+use crate::grpc::pb::key::{Check, State};
 
 /// How many of a list are shown in a row of a table, and for a single key.
 const SHOWN_IN_ROW: usize = 2;
 const SHOWN_IN_DETAILS: usize = 20;
 
-/// Keys, a row each.
-pub fn table(keys: &[pb::Key]) -> String {
-    let header =
-        ["KEY", "OWNER", "NAME", "PREFIX", "STATE", "SCOPES", "MODELS", "TAGS", "EXPIRES", "LAST USED"];
-    let rows = keys.iter().map(|key| {
-        vec![
-            key.key_id.to_string(),
-            key.user_id.to_string(),
-            key.display_name.clone(),
-            key.key_prefix.clone(),
-            state(key),
-            summary(&key.scopes, SHOWN_IN_ROW),
-            rule(key.models.as_ref(), SHOWN_IN_ROW),
-            summary(&key.tags, SHOWN_IN_ROW),
-            key.expire_time.as_ref().map_or("never".to_owned(), format_timestamp),
-            key.last_used_time.as_ref().map_or("never".to_owned(), format_timestamp),
-        ]
-    });
-    columns(&header, rows)
+/// Keys, a row each; `wide` shows what they may do, too.
+pub fn table(keys: &[pb::Key], wide: bool, look: Look) -> String {
+    use Column::{Cut, Whole};
+    let mut header =
+        vec![Whole("KEY"), Whole("OWNER"), Cut("NAME"), Cut("PREFIX"), Whole("STATE"), Whole("EXPIRES")];
+    header.push(Whole("LAST USED"));
+    if wide {
+        header.extend([Cut("SCOPES"), Cut("PERMISSIONS"), Cut("MODELS"), Cut("ENDPOINTS"), Cut("IPS")]);
+        header.extend([Cut("CHATBOTS"), Cut("TAGS"), Whole("CREATED")]);
+    }
+    columns(look, &header, keys.iter().map(|key| row(key, wide)))
+}
+
+fn row(key: &pb::Key, wide: bool) -> Vec<Cell> {
+    let never =
+        |time: &Option<prost_types::Timestamp>| time.as_ref().map_or("never".to_owned(), format_minutes);
+    let mut row = vec![
+        Cell::from(key.key_id.to_string()),
+        Cell::from(key.user_id.to_string()),
+        Cell::from(key.display_name.clone()),
+        Cell::from(key.key_prefix.clone()),
+        state(key),
+        Cell::from(never(&key.expire_time)),
+        Cell::from(never(&key.last_used_time)),
+    ];
+    if wide {
+        let rules = [&key.models, &key.endpoints, &key.ips, &key.chatbots];
+        row.push(summary(&key.scopes, SHOWN_IN_ROW).into());
+        row.push(summary(&key.permissions, SHOWN_IN_ROW).into());
+        row.extend(rules.map(|it| Cell::from(rule(it.as_ref(), SHOWN_IN_ROW))));
+        row.push(summary(&key.tags, SHOWN_IN_ROW).into());
+        row.push(key.create_time.as_ref().map(format_minutes).unwrap_or_default().into());
+    }
+    row
 }
 
 /// One key, a row a property.
-pub fn details(key: &pb::Key) -> String {
-    let time =
-        |time: &Option<prost_types::Timestamp>| time.as_ref().map(format_timestamp).unwrap_or_default();
+pub fn details(key: &pb::Key, look: Look) -> String {
+    let mut rows = identity(key);
+    rows.extend(access(key));
+    rows.extend(amounts(key));
+    properties_in(look, rows)
+}
+
+fn identity(key: &pb::Key) -> Vec<(&'static str, Cell)> {
     let metadata: Vec<_> = key.metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let observe: Vec<_> = key.observe().map(|check: Check| check.as_str_name().to_lowercase()).collect();
-    let mut rows = vec![
-        ("key", if key.key_id == 0 { String::new() } else { key.key_id.to_string() }),
-        ("owner", key.user_id.to_string()),
-        ("name", key.display_name.clone()),
-        ("description", key.description.clone()),
-        ("prefix", key.key_prefix.clone()),
+    let key_id = if key.key_id == 0 { String::new() } else { key.key_id.to_string() };
+    vec![
+        ("key", key_id.into()),
+        ("owner", key.user_id.to_string().into()),
+        ("name", key.display_name.clone().into()),
+        ("description", key.description.clone().into()),
+        ("prefix", key.key_prefix.clone().into()),
         ("state", state(key)),
         ("revoked", time(&key.revoke_time)),
-        ("reason", key.revoke_reason.clone()),
+        ("reason", key.revoke_reason.clone().into()),
         ("deleted", time(&key.delete_time)),
         ("purged", time(&key.purge_time)),
-        ("expires", key.expire_time.as_ref().map_or("never".to_owned(), format_timestamp)),
-        ("tags", summary(&key.tags, SHOWN_IN_DETAILS)),
-        ("metadata", summary(&metadata, SHOWN_IN_DETAILS)),
-        ("scopes", summary(&key.scopes, SHOWN_IN_DETAILS)),
-        ("permissions", summary(&key.permissions, SHOWN_IN_DETAILS)),
-        ("models", rule(key.models.as_ref(), SHOWN_IN_DETAILS)),
-        ("endpoints", rule(key.endpoints.as_ref(), SHOWN_IN_DETAILS)),
-        ("ips", rule(key.ips.as_ref(), SHOWN_IN_DETAILS)),
-        ("chatbots", rule(key.chatbots.as_ref(), SHOWN_IN_DETAILS)),
-        ("only observed", summary(&observe, SHOWN_IN_DETAILS)),
-    ];
-    let limits = key.rate_limits.unwrap_or_default();
-    rows.push(("requests", windows(limits.requests)));
-    rows.push(("tokens", windows(limits.tokens)));
+        ("expires", key.expire_time.as_ref().map_or("never".to_owned(), format_timestamp).into()),
+        ("tags", summary(&key.tags, SHOWN_IN_DETAILS).into()),
+        ("metadata", summary(&metadata, SHOWN_IN_DETAILS).into()),
+    ]
+}
+
+fn access(key: &pb::Key) -> Vec<(&'static str, Cell)> {
+    let observe: Vec<_> = key.observe().map(|check: Check| check.as_str_name().to_lowercase()).collect();
+    vec![
+        ("scopes", summary(&key.scopes, SHOWN_IN_DETAILS).into()),
+        ("permissions", summary(&key.permissions, SHOWN_IN_DETAILS).into()),
+        ("models", rule(key.models.as_ref(), SHOWN_IN_DETAILS).into()),
+        ("endpoints", rule(key.endpoints.as_ref(), SHOWN_IN_DETAILS).into()),
+        ("ips", rule(key.ips.as_ref(), SHOWN_IN_DETAILS).into()),
+        ("chatbots", rule(key.chatbots.as_ref(), SHOWN_IN_DETAILS).into()),
+        ("only observed", summary(&observe, SHOWN_IN_DETAILS).into()),
+    ]
+}
+
+fn amounts(key: &pb::Key) -> Vec<(&'static str, Cell)> {
+    let mut rows = rate_limits(key.rate_limits);
+    let has_limits = rows.iter().any(|(_, limit)| !limit.is_empty());
     rows.extend(key.budgets.iter().map(|it| ("budget", budget(it))));
-    let has_limits = !windows(limits.requests).is_empty() || !windows(limits.tokens).is_empty();
     if has_limits || !key.budgets.is_empty() {
         rows.push(("enforced", "not yet: limits and budgets are stored only".to_owned()));
     }
-    rows.extend([
+    let mut cells: Vec<_> = rows.into_iter().map(|(name, value)| (name, Cell::from(value))).collect();
+    cells.extend([
         ("created", time(&key.create_time)),
         ("updated", time(&key.update_time)),
         ("last used", time(&key.last_used_time)),
-        ("used", key.totals.map(used).unwrap_or_default()),
-        ("old token", key.previous_token_expire_time.as_ref().map(old_token).unwrap_or_default()),
-        ("hash", key.key_hash.clone()),
-        ("etag", key.etag.clone()),
+        ("used", key.totals.map(used).unwrap_or_default().into()),
+        ("old token", key.previous_token_expire_time.as_ref().map(old_token).unwrap_or_default().into()),
+        ("hash", key.key_hash.clone().into()),
+        ("etag", key.etag.clone().into()),
     ]);
-    properties(rows)
+    cells
+}
+
+/// Limits in words, for requests and for tokens; empty where there is none.
+pub fn rate_limits(limits: Option<pb::RateLimits>) -> Vec<(&'static str, String)> {
+    let limits = limits.unwrap_or_default();
+    vec![("requests", windows(limits.requests)), ("tokens", windows(limits.tokens))]
+}
+
+/// Shows what a change has made of a key.
+///
+/// # Errors
+/// What writing fails with.
+pub fn show_mutation(answer: &pb::KeyMutationResponse, output: &mut Output) -> anyhow::Result<ExitCode> {
+    let look = output.look();
+    match output.format() {
+        Format::Json => output.show_json(&to_json("KeyMutationResponse", answer)?)?,
+        Format::Table => {
+            output.show(&answer.key.as_ref().map(|key| details(key, look)).unwrap_or_default())?;
+        }
+    }
+    note_propagation(output, answer.propagation.as_ref());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells when a change is certain to hold everywhere, where it is not yet.
@@ -98,11 +150,19 @@ pub fn note_propagation(output: &mut Output, propagation: Option<&pb::Propagatio
     output.note(&format!("Saved. Some replicas may decide from the state before {when}."));
 }
 
-fn state(key: &pb::Key) -> String {
-    match key.state() {
-        pb::key::State::Unspecified => String::new(),
-        state => state.as_str_name().to_owned(),
-    }
+fn state(key: &pb::Key) -> Cell {
+    let tone = match key.state() {
+        State::Unspecified => return Cell::default(),
+        State::Active => Tone::Good,
+        State::Revoked | State::OwnerDisabled => Tone::Bad,
+        State::Expired => Tone::Over,
+        State::Deleted => Tone::Gone,
+    };
+    Cell::toned(key.state().as_str_name(), Some(tone))
+}
+
+fn time(time: &Option<prost_types::Timestamp>) -> Cell {
+    time.as_ref().map(format_timestamp).unwrap_or_default().into()
 }
 
 fn rule(rule: Option<&pb::AccessRule>, shown: usize) -> String {

@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tonic::Status;
 
 use super::budgets::read_new_budgets;
-use super::keys::STATES;
 use super::limits::read_rate_limits;
 use super::request_id::take_request_id;
 use super::rules::{read_checks, read_rule, read_set};
@@ -14,18 +13,21 @@ use super::time::{read_duration, read_timestamp};
 use crate::admin::{
     CreateKey, EXPIRATION_DAYS_MAX, Etag, Expiration, GRACE_MAX, GRANTS_MAX, KeyDraft, RotateKey, Template,
 };
-use crate::grpc::error::field_not_served;
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
     AddressPattern, Description, DisplayName, EndpointPattern, KeyId, Metadata, NamePattern, PATTERNS_MAX,
     Permission, Scope, TAGS_MAX, Tag, UserId,
 };
-use crate::storage::listing::KeyFilter;
 
 /// A key's id.
 pub fn read_key_id(violations: &mut Violations, key_id: i64) -> Option<KeyId> {
-    violations.require("key_id", KeyId::new(key_id), "must be at least 1")
+    read_key_id_at(violations, "key_id", key_id)
+}
+
+/// A key's id in another field.
+pub fn read_key_id_at(violations: &mut Violations, field: &str, key_id: i64) -> Option<KeyId> {
+    violations.require(field, KeyId::new(key_id), "must be at least 1")
 }
 
 /// An owner's id.
@@ -226,63 +228,4 @@ fn refuse_reserved(violations: &mut Violations, scopes: &[String]) {
             violations.add(format!("key.scopes[{position}]"), "is reserved for keys of user 0");
         }
     }
-}
-
-/// The filter of a list.
-///
-/// # Errors
-/// UNIMPLEMENTED for fields that this version does not serve. Other faults go to `violations`.
-pub fn read_filter(
-    violations: &mut Violations,
-    filter: pb::list_keys_request::Filter,
-) -> Result<KeyFilter, Status> {
-    let pb::list_keys_request::Filter {
-        user_id,
-        states,
-        tag,
-        key_prefix,
-        name_contains,
-        scope,
-        model,
-        metadata,
-        created_after,
-        created_before,
-        expires_after,
-        expires_before,
-        last_used_after,
-        last_used_before,
-    } = filter;
-    let not_served = [
-        ("filter.scope", !scope.is_empty()),
-        ("filter.model", !model.is_empty()),
-        ("filter.created_after", created_after.is_some()),
-        ("filter.created_before", created_before.is_some()),
-        ("filter.expires_after", expires_after.is_some()),
-        ("filter.expires_before", expires_before.is_some()),
-        ("filter.last_used_after", last_used_after.is_some()),
-        ("filter.last_used_before", last_used_before.is_some()),
-    ];
-    if let Some((field, _)) = not_served.iter().find(|(_, is_given)| *is_given) {
-        return Err(field_not_served(field));
-    }
-    for (field, text) in [("filter.key_prefix", &key_prefix), ("filter.name_contains", &name_contains)] {
-        if !text.is_empty() {
-            violations.take(field, DisplayName::parse(text.clone()));
-        }
-    }
-    let mut known = Vec::new();
-    for (position, state) in states.iter().enumerate() {
-        match STATES.iter().find(|(message, _)| i32::from(*message) == *state) {
-            Some((_, state)) => known.push(*state),
-            None => violations.add(format!("filter.states[{position}]"), "must be one of the states"),
-        }
-    }
-    Ok(KeyFilter {
-        user_id: user_id.and_then(|user| read_user_id(violations, "filter.user_id", user)),
-        states: known,
-        tag: if tag.is_empty() { None } else { violations.take("filter.tag", Tag::parse(tag)) },
-        key_prefix,
-        name_contains,
-        metadata: violations.take("filter.metadata", Metadata::parse(metadata)).unwrap_or_default(),
-    })
 }

@@ -2,11 +2,12 @@
 
 use super::budgets::budget;
 use super::limits::rate_limits;
+use super::owners::owner;
 use super::rules::{checks, rule};
 use super::time::timestamp;
 use crate::admin::{Changed, Etag, KeyView, OwnerView};
 use crate::grpc::pb;
-use crate::policy::{Key, KeyState, KeyTotals, Revision};
+use crate::policy::{Key, KeyState, KeyTotals};
 
 /// States, as the contract and the domain name them.
 pub const STATES: [(pb::key::State, KeyState); 5] = [
@@ -101,19 +102,8 @@ pub fn key_mutation(changed: &Changed<KeyView>) -> pb::KeyMutationResponse {
 /// What a change of an owner answers.
 #[must_use]
 pub fn owner_mutation(changed: &Changed<OwnerView>) -> pb::OwnerMutationResponse {
-    let OwnerView { owner, key_count } = &changed.resource;
-    let was_changed = owner.revision != Revision::ZERO;
     pb::OwnerMutationResponse {
-        owner: Some(pb::Owner {
-            user_id: owner.user_id.get(),
-            disabled: owner.disable_time.is_some(),
-            disable_time: owner.disable_time.map(timestamp),
-            rate_limits: Some(rate_limits(owner.rate_limits)),
-            key_count: *key_count,
-            etag: Etag::of(owner.revision).as_str().to_owned(),
-            create_time: was_changed.then(|| timestamp(owner.create_time)),
-            update_time: was_changed.then(|| timestamp(owner.update_time)),
-        }),
+        owner: Some(owner(&changed.resource)),
         revision: changed.revision.get(),
         propagation: Some(propagation()),
     }

@@ -7,13 +7,13 @@ use pb::list_keys_request::Filter;
 use prost_types::Timestamp;
 use tonic::Code;
 
-use super::{ETAG_MISMATCH, FIELD_NOT_SERVED, NOT_FOUND, Row, texts};
+use super::{ETAG_MISMATCH, NOT_FOUND, Row, texts};
 
 pub fn rows(key_id: i64) -> Vec<Row> {
     let mut rows = get_rows();
     rows.extend(list_rows());
     rows.extend(filter_rows());
-    rows.extend(filters_not_served());
+    rows.extend(new_filter_rows());
     rows.extend(revoke_rows(key_id));
     rows.extend(owner_rows());
     rows
@@ -41,10 +41,6 @@ fn list_rows() -> Vec<Row> {
     let order = |what: &str, order: &str| {
         let request = pb::ListKeysRequest { order_by: order.into(), ..Default::default() };
         Row::invalid(&format!("order: {what}"), LIST, &request, &["order_by"])
-    };
-    let later = |order: &str| {
-        let request = pb::ListKeysRequest { order_by: order.into(), ..Default::default() };
-        Row::refused(&format!("order: {order}"), LIST, &request, FIELD_NOT_SERVED)
     };
     let page = |what: &str, page_token: &str| {
         let request = pb::ListKeysRequest { page_token: page_token.into(), ..Default::default() };
@@ -79,9 +75,8 @@ fn list_rows() -> Vec<Row> {
         order("capitals", "KEY_ID"),
         order("two fields", "key_id, create_time"),
         order("a long way down", &format!("create_time{}", " desc".repeat(10_000))),
-        later("create_time"),
-        later("display_name desc"),
-        later("last_used_time asc"),
+        order("two spaces", "create_time  desc"),
+        order("a direction only", "desc"),
         page("garbage", "%%%"),
         page("of nothing", "AAAAAAAAAAAAAAAAAAAAAA"),
         page("padded", "AAAAAAAAAAAAAAAAAAAAAA=="),
@@ -119,23 +114,35 @@ fn filter_rows() -> Vec<Row> {
     ]
 }
 
-fn filters_not_served() -> Vec<Row> {
-    let time = Some(Timestamp { seconds: 1, nanos: 0 });
-    let filters = [
-        ("scope", Filter { scope: "a".into(), ..Default::default() }),
-        ("model", Filter { model: "a".into(), ..Default::default() }),
-        ("created_after", Filter { created_after: time, ..Default::default() }),
-        ("created_before", Filter { created_before: time, ..Default::default() }),
-        ("expires_after", Filter { expires_after: time, ..Default::default() }),
-        ("expires_before", Filter { expires_before: time, ..Default::default() }),
-        ("last_used_after", Filter { last_used_after: time, ..Default::default() }),
-        ("last_used_before", Filter { last_used_before: time, ..Default::default() }),
-    ];
-    let row = |(what, filter)| {
-        let request = pb::ListKeysRequest { filter: Some(filter), ..Default::default() };
-        Row::refused(&format!("filter: {what}"), LIST, &request, FIELD_NOT_SERVED)
+fn new_filter_rows() -> Vec<Row> {
+    let scope = |scope: &str| Filter { scope: scope.into(), ..Default::default() };
+    let model = |model: &str| Filter { model: model.into(), ..Default::default() };
+    let late = Some(Timestamp { seconds: 253_402_300_800, nanos: 0 });
+    let times = Filter {
+        created_after: late,
+        created_before: late,
+        expires_after: late,
+        expires_before: late,
+        last_used_after: late,
+        last_used_before: Some(Timestamp { seconds: 1, nanos: -1 }),
+        ..Default::default()
     };
-    filters.map(row).into()
+    let fields = [
+        "filter.created_after",
+        "filter.created_before",
+        "filter.expires_after",
+        "filter.expires_before",
+        "filter.last_used_after",
+        "filter.last_used_before",
+    ];
+    vec![
+        filter("scope with a wildcard", &["filter.scope"], scope("chat.*")),
+        filter("scope with a space", &["filter.scope"], scope("a b")),
+        filter("scope of 129 bytes", &["filter.scope"], scope(&"x".repeat(129))),
+        filter("model with NUL", &["filter.model"], model("a\0")),
+        filter("model of 257 bytes", &["filter.model"], model(&"x".repeat(257))),
+        filter("times out of range", &fields, times),
+    ]
 }
 
 fn revoke_rows(key_id: i64) -> Vec<Row> {

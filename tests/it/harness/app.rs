@@ -6,6 +6,7 @@ use clap::Parser;
 use keystile::clock::Clock;
 use keystile::config::Serve;
 use keystile::grpc::pb;
+use keystile::grpc::pb::audit_service_client::AuditServiceClient;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use keystile::server::Running;
@@ -87,7 +88,9 @@ impl AppBuilder {
             "--drain-delay=0s",
             "--bcrypt-cost=4",
         ];
-        let arguments = fixed.into_iter().map(str::to_owned).chain(self.flags);
+        let has_ops = self.flags.iter().any(|flag| flag.starts_with("--ops-listen"));
+        let ops = (!has_ops).then(|| "--ops-listen=127.0.0.1:0".to_owned());
+        let arguments = fixed.into_iter().map(str::to_owned).chain(ops).chain(self.flags);
         let config = Arguments::parse_from(arguments).serve;
         let running = Running::start(&config, self.clock).await.expect("the service starts");
         App { database, running, admin_token, _dir: dir }
@@ -122,6 +125,11 @@ impl App {
         self.running.address()
     }
 
+    /// The operations port.
+    pub fn ops(&self) -> String {
+        self.running.ops_address().expect("it has one").to_string()
+    }
+
     pub fn channel(&self) -> Channel {
         channel(&self.address().to_string())
     }
@@ -138,6 +146,11 @@ impl App {
 
     pub fn keys_as(&self, token: Option<&str>) -> KeyServiceClient<Client> {
         KeyServiceClient::new(self.client(token))
+    }
+
+    /// AuditService as the first administrator.
+    pub fn audit(&self) -> AuditServiceClient<Client> {
+        AuditServiceClient::new(self.client(Some(&self.admin_token)))
     }
 
     /// AuthorizeService as the first administrator.

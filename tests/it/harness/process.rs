@@ -15,8 +15,10 @@ pub struct Process {
     child: Child,
     /// `127.0.0.1:port`.
     pub address: String,
-    /// Lines of its log so far, and more as they come.
+    /// Lines of its log as they come.
     log: mpsc::Receiver<String>,
+    /// Lines that were taken from it.
+    seen: Vec<String>,
 }
 
 impl Process {
@@ -29,6 +31,8 @@ impl Process {
                 command.env_remove(&name);
             }
         }
+        // Several run on this machine.
+        command.env("KEYSTILE_OPS_LISTEN", "127.0.0.1:0");
         command
     }
 
@@ -53,7 +57,7 @@ impl Process {
                 }
             }
         });
-        let mut process = Self { child, address: String::new(), log };
+        let mut process = Self { child, address: String::new(), log, seen: Vec::new() };
         let serving = process.wait_for_log(|line| line.contains("\"message\":\"serving\""));
         let line: serde_json::Value = serde_json::from_str(&serving).unwrap();
         process.address = line["address"].as_str().unwrap().to_owned();
@@ -62,14 +66,35 @@ impl Process {
 
     /// The next line of the log that fits; fails when the process ends without it.
     pub fn wait_for_log(&mut self, fits: impl Fn(&str) -> bool) -> String {
-        let mut seen = Vec::new();
+        let from = self.seen.len();
         loop {
             match self.log.recv_timeout(START_MAX) {
-                Ok(line) if fits(&line) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("{error}; the log so far: {seen:#?}"),
+                Ok(line) => {
+                    let is_it = fits(&line);
+                    self.seen.push(line.clone());
+                    if is_it {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("{error}; the log so far: {:#?}", &self.seen[from..]),
             }
         }
+    }
+
+    /// Its operations port.
+    pub fn ops(&self) -> String {
+        let lines = self.seen.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut ports = lines.filter(|line| line["message"] == "operations port");
+        ports.next().expect("it said where")["address"].as_str().unwrap().to_owned()
+    }
+
+    /// SIGTERM, and every line of its log.
+    pub fn terminate_for_log(mut self) -> Vec<String> {
+        assert!(self.terminate().success());
+        let mut lines = std::mem::take(&mut self.seen);
+        // Ends with the process.
+        lines.extend(self.log.iter());
+        lines
     }
 
     pub fn pid(&self) -> u32 {

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::field::{Field, Value};
 use super::plan::{Action, Change, Kind, Plan, Planned, Step};
 use super::wanted::Template;
-use crate::cli::output::{Output, plain};
+use crate::cli::output::{Output, Tone, plain};
 
 /// The column that values start in, after the mark: the longest name of a field and a space.
 const NAME_WIDTH: usize = 12;
@@ -54,8 +54,8 @@ fn mark(kind: Kind) -> char {
 
 fn painted(mark: char, text: &str, output: &Output) -> String {
     match mark {
-        '+' => output.good(text),
-        '-' => output.bad(text),
+        '+' => output.paint(Tone::Good, text),
+        '-' => output.paint(Tone::Bad, text),
         _ => text.to_owned(),
     }
 }

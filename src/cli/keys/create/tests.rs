@@ -133,6 +133,8 @@ fn what_contradicts_itself_is_refused() {
     let beyond = parsed(&["--expire=500000000d"]).unwrap().to_request(now()).unwrap_err();
     assert_eq!(beyond.to_string(), "--expire is beyond the end of the calendar.");
     assert!(parsed(&["--validate-only", "--token-out=t"]).is_err());
+    assert!(request(&["--dry-run"]).validate_only);
+    assert_eq!(request(&["--request-id=r"]).request_id, "r");
     assert!(parsed(&["--metadata=a"]).is_err());
     assert!(parsed(&["--metadata==a"]).is_err());
     assert!(parsed(&["--observe=key"]).is_err());

@@ -3,9 +3,8 @@
 use prost_types::Timestamp;
 
 use super::*;
-use crate::cli::output::{Format, Written};
+use crate::cli::output::Written;
 use crate::grpc::pb::budget::Period;
-use crate::grpc::pb::key::State;
 
 fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
@@ -64,7 +63,7 @@ fn full_key() -> pb::Key {
 #[test]
 fn a_key_is_shown_whole() {
     assert_eq!(
-        details(&full_key()),
+        details(&full_key(), Look::default()),
         "key            17
 owner          4
 name           ci
@@ -94,7 +93,7 @@ etag           e1"
 #[test]
 fn a_key_that_is_not_yet_has_no_id() {
     let key = pb::Key { display_name: "ci".into(), ..Default::default() };
-    assert_eq!(details(&key), "owner    0\nname     ci\nexpires  never");
+    assert_eq!(details(&key, Look::default()), "owner    0\nname     ci\nexpires  never");
 }
 
 #[test]
@@ -107,13 +106,18 @@ fn keys_are_a_row_each_with_long_lists_summarised() {
         last_used_time: at(1_700_000_000),
         ..Default::default()
     };
+    let keys = [operator, full_key()];
     assert_eq!(
-        table(&[operator, full_key()]),
+        table(&keys, false, Look::default()),
         "\
-KEY  OWNER  NAME   PREFIX           STATE    SCOPES                                MODELS   TAGS  EXPIRES               LAST USED
-1    0      admin                   ACTIVE                                         any            never                 2023-11-14 22:13:20Z
-17   4      ci     ks_4fTg9kLmN0pQ  REVOKED  chat.*, embeddings.create and 2 more  gpt-4o*  a, b  2030-03-17 17:46:40Z  never"
+KEY  OWNER  NAME   PREFIX           STATE    EXPIRES            LAST USED
+1    0      admin                   ACTIVE   never              2023-11-14 22:13Z
+17   4      ci     ks_4fTg9kLmN0pQ  REVOKED  2030-03-17 17:46Z  never"
     );
+    let wide = table(&keys, true, Look::default());
+    let row = wide.lines().nth(2).unwrap();
+    assert!(row.contains("chat.*, embeddings.create and 2 more  chat         gpt-4o*  none"), "{wide}");
+    assert!(row.ends_with("a, b  2023-11-14 22:13Z"), "{wide}");
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Audit events for people.
+
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+
+use crate::cli::output::{Look, Tone, plain};
+use crate::cli::table::{Cell, Column, columns, summary};
+use crate::cli::time::format_timestamp;
+use crate::grpc::pb;
+
+/// How many changed fields are named.
+const SHOWN: usize = 4;
+/// The widths of what leads a followed line, so that lines stand below each other.
+const ACTOR_WIDTH: usize = 18;
+const ACTION_WIDTH: usize = 20;
+
+/// Events, a row each.
+pub fn table(events: &[pb::AuditEvent], look: Look) -> String {
+    let header = [
+        Column::Whole("EVENT"),
+        Column::Whole("TIME"),
+        Column::Cut("ACTOR"),
+        Column::Whole("ACTION"),
+        Column::Whole("RESOURCE"),
+        Column::Cut("FROM"),
+        Column::Cut("WHAT"),
+    ];
+    let rows = events.iter().map(|event| {
+        let tone = (!event.refused_reason.is_empty()).then_some(Tone::Bad);
+        vec![
+            Cell::from(event.event_id.to_string()),
+            time(event).into(),
+            event.actor.clone().into(),
+            event.action.clone().into(),
+            event.resource.clone().into(),
+            event.peer_address.clone().into(),
+            Cell::toned(what(event), tone),
+        ]
+    });
+    columns(look, &header, rows)
+}
+
+/// One event in a line of its own.
+pub fn line(event: &pb::AuditEvent) -> String {
+    let pb::AuditEvent { actor, action, resource, .. } = event;
+    let (time, what) = (time(event), what(event));
+    let line = format!("{time}  {actor:<ACTOR_WIDTH$}  {action:<ACTION_WIDTH$}  {resource}  {what}");
+    plain(line.trim_end())
+}
+
+fn time(event: &pb::AuditEvent) -> String {
+    event.event_time.as_ref().map(format_timestamp).unwrap_or_default()
+}
+
+/// Why it was refused, what a plugin did, or which fields have changed.
+fn what(event: &pb::AuditEvent) -> String {
+    if !event.refused_reason.is_empty() {
+        return format!("refused: {}", event.refused_reason);
+    }
+    if let Some(plugin) = &event.plugin_event {
+        let ended = if plugin.success { "" } else { ", failed" };
+        return format!("{} {} {}{ended}", plugin.plugin_id, plugin.event_type, plugin.action);
+    }
+    summary(&changed(event.before.as_ref(), event.after.as_ref()), SHOWN)
+}
+
+/// The fields that differ; none for what is new or gone as a whole.
+fn changed(before: Option<&Struct>, after: Option<&Struct>) -> Vec<String> {
+    let (Some(before), Some(after)) = (before, after) else { return Vec::new() };
+    let names =
+        before.fields.keys().chain(after.fields.keys().filter(|name| !before.fields.contains_key(*name)));
+    let differ = names.filter(|name| before.fields.get(*name) != after.fields.get(*name));
+    differ
+        .map(|name| match (short(before.fields.get(name)), short(after.fields.get(name))) {
+            (Some(old), Some(new)) => format!("{name}: {old} → {new}"),
+            _ => name.clone(),
+        })
+        .collect()
+}
+
+/// A value that is short enough to be shown.
+fn short(value: Option<&Value>) -> Option<String> {
+    let kind = match value {
+        None => return Some("none".to_owned()),
+        Some(value) => value.kind.as_ref()?,
+    };
+    match kind {
+        Kind::NullValue(_) => Some("none".to_owned()),
+        Kind::BoolValue(value) => Some(value.to_string()),
+        Kind::NumberValue(value) => Some(value.to_string()),
+        Kind::StringValue(value) if value.len() <= 24 => Some(value.clone()),
+        Kind::StringValue(_) | Kind::ListValue(_) | Kind::StructValue(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(fields: &[(&str, Kind)]) -> Option<Struct> {
+        let fields =
+            fields.iter().map(|(name, kind)| ((*name).to_owned(), Value { kind: Some(kind.clone()) }));
+        Some(Struct { fields: fields.collect() })
+    }
+
+    fn event() -> pb::AuditEvent {
+        let text = |text: &str| Kind::StringValue(text.to_owned());
+        pb::AuditEvent {
+            event_id: 7,
+            event_time: Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 0 }),
+            actor: "key/1".into(),
+            action: "keys.revoke".into(),
+            resource: "keys/17".into(),
+            peer_address: "10.0.0.7".into(),
+            before: object(&[("a", text("x")), ("same", text("s"))]),
+            after: object(&[("a", text("y")), ("same", text("s")), ("new", Kind::BoolValue(true))]),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_event_says_what_has_changed() {
+        assert_eq!(
+            table(&[event()], Look::default()),
+            "\
+EVENT  TIME                  ACTOR  ACTION       RESOURCE  FROM      WHAT
+7      2030-03-17 17:46:40Z  key/1  keys.revoke  keys/17   10.0.0.7  a: x → y, new: none → true"
+        );
+        assert_eq!(
+            line(&event()),
+            "2030-03-17 17:46:40Z  key/1               keys.revoke           keys/17  a: x → y, new: none → true"
+        );
+    }
+
+    #[test]
+    fn a_refused_attempt_and_a_plugins_event_say_so() {
+        let refused = pb::AuditEvent { refused_reason: "CALLER_SCOPE_MISSING".into(), ..event() };
+        assert_eq!(what(&refused), "refused: CALLER_SCOPE_MISSING");
+        let plugin = pb::PluginEvent {
+            plugin_id: "billing".into(),
+            event_type: "sync".into(),
+            action: "write".into(),
+            ..Default::default()
+        };
+        let event = pb::AuditEvent { plugin_event: Some(plugin), ..event() };
+        assert_eq!(what(&event), "billing sync write, failed");
+    }
+
+    #[test]
+    fn an_event_cannot_steer_the_terminal() {
+        let event = pb::AuditEvent { actor: "a\u{1b}[2J".into(), ..event() };
+        assert!(!line(&event).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,36 @@
+//! The service as a whole.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::page::Page;
+
+/// The service's.
+#[derive(Debug, Default)]
+pub struct ServiceMetrics {
+    is_ready: AtomicBool,
+}
+
+impl ServiceMetrics {
+    /// It is ready to decide, or is not.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// Whether it is ready to decide.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+}
+
+impl Collector for ServiceMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page::new(encoder);
+        page.gauge("keystile_ready", "Whether the replica is ready to decide", i64::from(self.is_ready()))?;
+        page.info("keystile_build", "What runs", &vec![("version", env!("CARGO_PKG_VERSION"))])
+    }
+}

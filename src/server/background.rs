@@ -1,0 +1,90 @@
+//! What runs beside the calls: one line each, and the stage with which it ends.
+//!
+//! What does not belong here: what the parts do, which their own modules know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::health::Health;
+use super::parts::Parts;
+use super::purge;
+use super::stage::{Stage, Stages};
+use super::supervise::Supervisor;
+use crate::admin::{Refusals, Retention, remove_old_lines};
+use crate::authorize::Authorizer;
+use crate::embedded::Cluster;
+use crate::storage::Store;
+
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts everything that works on the open store. What is written for the last time is written from
+/// [`Stage::Answered`] on, while the store is still there.
+pub(super) fn spawn(
+    supervisor: &mut Supervisor,
+    health: &Health,
+    parts: &Parts,
+    store: &Store,
+    refusals: Arc<Refusals>,
+    retention: Retention,
+) {
+    let stages = supervisor.stages();
+    let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
+    supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
+    let following = health.clone().follow(store.clone(), stages.clone());
+    supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
+    let purging = purge::run(parts.admin.clone(), stages.clone());
+    supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
+    let on = store.clone();
+    let writing =
+        told(stages.clone(), Stage::Answered, async move |stop| refusals.keep_writing(&on, stop).await);
+    supervisor.spawn("recording refusals", Stage::Answered, async { Ok(writing.await) });
+    let on = store.clone();
+    let removing =
+        told(stages, Stage::Draining, async move |stop| remove_old_lines(on, retention, stop).await);
+    supervisor.spawn("removing old lines", Stage::Draining, async { Ok(removing.await) });
+}
+
+/// Keeps the private database until nothing needs it any more.
+pub(super) fn spawn_cluster(supervisor: &mut Supervisor, mut cluster: Cluster) {
+    let stages = supervisor.stages();
+    supervisor.spawn("the embedded PostgreSQL", Stage::Flushed, async move {
+        tokio::select! {
+            error = cluster.ended() => Err(error.into()),
+            () = stages.reached(Stage::Flushed) => Ok(cluster.stop().await?),
+        }
+    });
+}
+
+/// Runs a part that is told to stop by a signal of its own, which comes with `stage`.
+async fn told<P>(stages: Stages, stage: Stage, part: impl FnOnce(watch::Receiver<bool>) -> P)
+where
+    P: Future<Output = ()>,
+{
+    let (stop, told) = watch::channel(false);
+    let mut part = std::pin::pin!(part(told));
+    tokio::select! {
+        () = &mut part => return,
+        () = stages.reached(stage) => {}
+    }
+    stop.send_replace(true);
+    part.await;
+}
+
+/// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered.
+async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
+    let mut tick = interval(FLUSH_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = &mut answered => return,
+        }
+        if let Err(error) = authorizer.uses().flush(&store).await {
+            tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a person is told when something cannot be done: once, and what to do next.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
+use super::Shell;
+use crate::harness::{App, Process};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_of_a_request_is_told_once() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let one = shell.refused(&["keys", "get", "0"]).await;
+    assert!(one.starts_with("error: The request has a fault:\n  key_id: "), "{one}");
+    let two = shell.refused(&["keys", "create", "--user-id=4", "--name=", "--ip=10.0.0.1/8"]).await;
+    assert!(two.starts_with("error: The request has faults:\n"), "{two}");
+    for field in ["key.display_name: ", "key.ips.patterns[0]: "] {
+        assert_eq!(two.matches(field).count(), 1, "{two}");
+    }
+    assert!(two.ends_with("correct that and run the command again.\n"), "{two}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_told_where_tokens_come_from_and_which_scope_is_missing() {
+    let app = App::start().await;
+    let nobody = Shell::with(&app, "").refused(&["keys", "list"]).await;
+    assert!(nobody.contains("admin.token") && nobody.contains("`keystile bootstrap`"), "{nobody}");
+    let wrong = Shell::with(&app, "ks_nobody").refused(&["keys", "list"]).await;
+    assert!(wrong.contains("is not accepted"), "{wrong}");
+    let narrow = Shell::with(&app, &app.service_token("keystile.authorize").await);
+    let told = narrow.refused(&["keys", "list"]).await;
+    assert!(told.contains("keystile.read") && told.contains("keys create --user-id 0 --scope"), "{told}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_is_told_with_a_way_out() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let key = app.create_any().await.0.key_id.to_string();
+    let told = shell.refused(&["keys", "grant", &key, "--scope=keystile.read"]).await;
+    assert!(told.contains("--user-id 0"), "{told}");
+    let told = shell.refused(&["keys", "get", "999"]).await;
+    assert!(told.contains("`keystile keys list`"), "{told}");
+    app.stop().await;
+}
+
+/// Something that answers every connection with `answer`, which is not gRPC.
+fn impostor(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            // A client that has gone away is no matter.
+            let _read = stream.read(&mut [0; 1024]);
+            let _written = stream.write_all(answer);
+        }
+    });
+    address
+}
+
+#[test]
+fn something_else_on_the_port_is_recognised() {
+    for answer in [
+        // A server that speaks TLS: its alert for what is no TLS.
+        &b"\x15\x03\x01\x00\x02\x02\x46"[..],
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ] {
+        let mut command = Process::command();
+        command.args(["keys", "list", "--server", &impostor(answer)]).env("KEYSTILE_TOKEN", "t");
+        let ran = Process::run(command);
+        let told = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{told}");
+        assert!(told.contains("Is that the gRPC port of a Keystile server?"), "{answer:?}: {told}");
+    }
+}

@@ -1,0 +1,113 @@
+//! `--watch` and `--follow`: shown again and again, until Ctrl-C.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Shell, named};
+use crate::harness::App;
+
+/// How long a line is waited for: only a test that would fail waits so long.
+const LINE_MAX: Duration = Duration::from_secs(60);
+
+/// A command that goes on, and its lines as they come.
+struct Watching {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Watching {
+    fn start(shell: &Shell, args: &[&str]) -> Self {
+        let mut command = shell.command(args);
+        command.arg("--watch-every=20ms").stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line that fits.
+    fn line(&self, fits: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.lines.recv_timeout(LINE_MAX).expect("a line that fits");
+            if fits(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// Ctrl-C, and the exit code.
+    fn interrupt(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_list_shows_what_changes_until_it_is_interrupted() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let (key, _) = named(&app, "watched").await;
+    for args in [&["keys", "list", "--watch"][..], &["keys", "get", &key, "--watch", "-o", "json"]] {
+        let watching = Watching::start(&shell, args);
+        watching.line(|line| line.contains("ACTIVE") && !line.contains("admin"));
+        shell.ok(&["keys", "revoke", &key]).await;
+        watching.line(|line| line.contains("REVOKED"));
+        assert_eq!(watching.interrupt(), Some(0), "{args:?}");
+        shell.ok(&["keys", "reactivate", &key]).await;
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watched_health_tells_that_a_server_went_away() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let watching = Watching::start(&shell, &["health", "--watch"]);
+    watching.line(|line| line == "SERVING");
+    app.stop().await;
+    watching.line(|line| line == "UNREACHABLE");
+    assert_eq!(watching.interrupt(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_away_ends_the_watching() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let mut command = shell.command(&["health", "--watch", "--watch-every=5ms"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_audit_log_shows_each_new_event_once() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let (key, _) = named(&app, "a").await;
+    let following = Watching::start(&shell, &["audit", "list", "--follow", "-o", "json"]);
+    following.line(|line| line.contains("keys.create"));
+    let mut shown = 0;
+    for command in ["revoke", "reactivate", "delete", "undelete"] {
+        shell.ok(&["keys", command, &key]).await;
+        let action = format!("\"keys.{command}\"");
+        let line = following.line(|line| line.contains(&action));
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(event["event_id"].as_i64().unwrap() > shown, "events come in order, each once");
+        shown = event["event_id"].as_i64().unwrap();
+    }
+    assert_eq!(following.interrupt(), Some(0));
+    app.stop().await;
+}

@@ -1,0 +1,197 @@
+//! No list or look-up reads a table as a whole that grows: PostgreSQL counts sequential scans, call by call.
+
+use keystile::grpc::pb;
+use pb::list_audit_events_request::Filter as EventFilter;
+use pb::list_keys_request::Filter;
+use prost_types::Timestamp;
+
+use crate::harness::{App, TestDatabase};
+
+const COUNT: i64 = 20_000;
+/// What grows; the others have a handful of rows.
+const GROWING: &str = "'api_keys', 'key_secrets', 'key_digests', 'key_usage', 'owners', 'budgets', \
+                       'budget_periods', 'audit_events', 'change_log'";
+
+/// Keys of 400 owners, of whom every 40th is disabled, with everything that is filtered by; and a log.
+async fn fill(database: &TestDatabase) {
+    let statements = format!(
+        "INSERT INTO api_keys (key_id, user_id, display_name, description, tags, metadata, permissions, scopes, \
+             models, observe, expire_at, revoked_at, deleted_at, purge_at, revision, created_at, updated_at) \
+         SELECT n, n % 400, 'key ' || md5(n::text), '', ARRAY['all', 't' || n % 500], \
+             jsonb_build_object('team', 'm' || n % 500), '{{}}', ARRAY['s' || n % 500 || '.x'], \
+             CASE WHEN n % 10 = 0 THEN NULL ELSE ARRAY['m' || n % 500 || '*'] END, '{{}}', \
+             CASE WHEN n % 3 > 0 THEN now() + (n - 1000) * interval '1 hour' END, \
+             CASE WHEN n % 100 = 7 THEN now() END, CASE WHEN n % 100 = 8 THEN now() END, \
+             CASE WHEN n % 100 = 8 THEN now() END, 0, now() - ({COUNT} - n) * interval '1 minute', \
+             now() - n % 1000 * interval '1 minute' \
+         FROM generate_series(1000, 999 + {COUNT}) n; \
+         INSERT INTO key_secrets (key_id, is_current, key_prefix, key_hash, imported, created_at) \
+         SELECT n, true, 'ks_' || md5(n::text), 'x', false, now() FROM generate_series(1000, 999 + {COUNT}) n; \
+         INSERT INTO key_digests SELECT sha256(secret_id::text::bytea), 'x', secret_id FROM key_secrets \
+             WHERE key_id >= 1000; \
+         INSERT INTO owners (user_id, disabled_at, revision, created_at, updated_at) \
+         SELECT n, CASE WHEN n % 40 = 0 AND n > 0 THEN now() END, 1, now(), now() \
+             FROM generate_series(0, 5000) n ON CONFLICT DO NOTHING; \
+         INSERT INTO audit_events (event_at, actor, action, resource, peer_address, request_id, revision, \
+             refused_reason, plugin_event) \
+         SELECT now() - n * interval '1 minute', 'key/' || n % 100, 'a' || n % 10, 'keys/' || n % 1000, '', \
+             'r' || n, 0, CASE WHEN n % 500 = 0 THEN 'X' ELSE '' END, NULL FROM generate_series(1, {COUNT}) n; \
+         INSERT INTO budgets (key_id, display_name, limit_micros, period, is_hard, default_estimate_micros, \
+             require_estimate, revision, created_at, updated_at) \
+         SELECT n, '', 1, 'total', true, 0, false, 0, now(), now() FROM generate_series(1000, 999 + {COUNT}) n; \
+         INSERT INTO budget_periods (budget_id, period_start) SELECT budget_id, now() FROM budgets; \
+         INSERT INTO change_log (revision, subject, subject_id) \
+         SELECT 1000000 + n, 'key', n FROM generate_series(1, {COUNT}) n"
+    );
+    database.sql(&statements).await;
+    let used = "UPDATE key_usage SET last_used_at = now() - key_id % 5000 * interval '1 minute' WHERE key_id % 2 = 0";
+    database.sql(used).await;
+    database.sql("VACUUM ANALYZE").await;
+}
+
+/// How often each growing table was read as a whole, by sessions that have ended.
+async fn scans(database: &TestDatabase) -> Vec<String> {
+    let query = format!(
+        "SELECT relname || ' ' || seq_scan AS line FROM pg_stat_user_tables WHERE relname IN ({GROWING}) ORDER BY 1"
+    );
+    database.lines(&query).await
+}
+
+/// One call of a service.
+enum Ask {
+    Keys(Box<pb::ListKeysRequest>),
+    Key,
+    Owners(Option<bool>),
+    Owner,
+    Events(EventFilter),
+    Lookup(String),
+}
+
+async fn ask(app: &App, ask: Ask) {
+    match ask {
+        Ask::Keys(request) => drop(app.keys().list_keys(*request).await.unwrap()),
+        Ask::Key => {
+            let request = pb::GetKeyRequest { key_id: 5_000, view: 0 };
+            app.keys().get_key(request).await.unwrap();
+        }
+        Ask::Owners(disabled) => {
+            let request = pb::ListOwnersRequest { disabled, ..Default::default() };
+            app.keys().list_owners(request).await.unwrap();
+        }
+        Ask::Owner => drop(app.keys().get_owner(pb::GetOwnerRequest { user_id: 7 }).await.unwrap()),
+        Ask::Events(filter) => {
+            let request = pb::ListAuditEventsRequest { filter: Some(filter), ..Default::default() };
+            app.audit().list_audit_events(request).await.unwrap();
+        }
+        // Whether it is served or not, found or not.
+        Ask::Lookup(token) => {
+            let _answer = app.keys().lookup_key(pb::LookupKeyRequest { token: token.into() }).await;
+        }
+    }
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    let seconds = keystile::clock::Clock::System.now().timestamp() + seconds;
+    Some(Timestamp { seconds, nanos: 0 })
+}
+
+fn filters() -> Vec<Filter> {
+    let base = Filter::default;
+    let states = |states: &[pb::key::State]| Filter {
+        states: states.iter().map(|state| (*state).into()).collect(),
+        ..base()
+    };
+    use pb::key::State::{Active, Deleted, Expired, OwnerDisabled, Revoked};
+    vec![
+        base(),
+        Filter { user_id: Some(17), ..base() },
+        Filter { tag: "t77".into(), ..base() },
+        Filter { tag: "all".into(), ..base() },
+        Filter { tag: "nobody has it".into(), ..base() },
+        Filter { key_prefix: "ks_0a".into(), ..base() },
+        Filter { key_prefix: "ks_".into(), ..base() },
+        Filter { name_contains: "ABC".into(), ..base() },
+        Filter { name_contains: "key".into(), ..base() },
+        Filter { name_contains: "xy".into(), ..base() },
+        Filter { scope: "s77.x".into(), ..base() },
+        Filter { model: "m77-large".into(), ..base() },
+        Filter { metadata: [("team".to_owned(), "m77".to_owned())].into(), ..base() },
+        Filter { created_after: time(-3_600), ..base() },
+        Filter { created_before: time(-60 * COUNT + 3_600), ..base() },
+        Filter { expires_after: time(3_600 * 19_000), ..base() },
+        Filter { expires_before: time(3_600 * 100), ..base() },
+        Filter { last_used_after: time(-3_600), ..base() },
+        Filter { last_used_before: time(-60 * 4_900), ..base() },
+        states(&[Active]),
+        states(&[Revoked]),
+        states(&[Deleted]),
+        states(&[Expired]),
+        states(&[OwnerDisabled]),
+        states(&[Revoked, Deleted]),
+        states(&[Active, Revoked, Expired, OwnerDisabled, Deleted]),
+    ]
+}
+
+fn asks(token: &str) -> Vec<(String, Ask)> {
+    let mut asks = Vec::new();
+    let keys = |filter: Filter, order_by: &str| {
+        let request =
+            pb::ListKeysRequest { filter: Some(filter), order_by: order_by.into(), ..Default::default() };
+        (format!("{:?} {order_by}", request.filter), Ask::Keys(Box::new(request)))
+    };
+    asks.extend(filters().into_iter().map(|filter| keys(filter, "")));
+    for order in ["key_id", "create_time", "update_time", "display_name", "expire_time", "last_used_time"] {
+        asks.push(keys(Filter::default(), order));
+        asks.push(keys(Filter::default(), &format!("{order} desc")));
+    }
+    asks.push(("GetKey".into(), Ask::Key));
+    asks.push(("GetOwner".into(), Ask::Owner));
+    for disabled in [None, Some(true), Some(false)] {
+        asks.push((format!("ListOwners {disabled:?}"), Ask::Owners(disabled)));
+    }
+    let base = EventFilter::default;
+    let events = [
+        base(),
+        EventFilter { actor: "key/7".into(), ..base() },
+        EventFilter { action: "a7".into(), ..base() },
+        EventFilter { resource: "keys/7".into(), ..base() },
+        EventFilter { request_id: "r7".into(), ..base() },
+        EventFilter { refused_only: true, ..base() },
+        EventFilter { plugin_id: "p".into(), ..base() },
+        EventFilter { start_time: time(-600), ..base() },
+        EventFilter { end_time: time(-60 * COUNT + 600), ..base() },
+        EventFilter { actor: "key/7".into(), action: "a7".into(), start_time: time(-60_000), ..base() },
+    ];
+    asks.extend(events.into_iter().map(|filter| (format!("{filter:?}"), Ask::Events(filter))));
+    asks.push(("LookupKey by digest".into(), Ask::Lookup(token.to_owned())));
+    asks.push(("LookupKey by prefix".into(), Ask::Lookup(format!("{token}x"))));
+    asks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_list_and_no_look_up_reads_a_growing_table_as_a_whole() {
+    let database = TestDatabase::new().await;
+    let app = App::builder().database(&database).start().await;
+    let token = app.admin_token.clone();
+    app.stop().await;
+    fill(&database).await;
+    let again = || App::builder().database(&database).admin_token(&token).start();
+    let mut read_as_a_whole = Vec::new();
+    for (what, call) in asks(&token) {
+        // A session's scans are counted when it has ended, at the latest.
+        let before = scans(&database).await;
+        let app = again().await;
+        ask(&app, call).await;
+        app.stop().await;
+        let sessions = "SELECT (count(*) = 1)::int FROM pg_stat_activity WHERE datname = current_database()";
+        database.until(sessions).await;
+        let after = scans(&database).await;
+        if before != after {
+            read_as_a_whole.push(format!("{what}: {before:?}, then {after:?}"));
+        }
+    }
+    assert!(read_as_a_whole.is_empty(), "{}", read_as_a_whole.join("\n"));
+    let before = scans(&database).await;
+    database.sql("SELECT count(*) FROM owners WHERE updated_at IS NULL").await;
+    assert_ne!(scans(&database).await, before, "a scan is counted");
+}
