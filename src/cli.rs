@@ -14,6 +14,7 @@ mod check_config;
 mod client;
 mod completions;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod filter_models;
@@ -79,6 +80,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckConfig(Box<check_config::CheckConfig>),
+    Doctor(Box<doctor::Doctor>),
     Serve(Box<serve::ServeCommand>),
     Migrate(Box<Migrate>),
     Bootstrap(Box<Bootstrap>),
@@ -108,6 +110,8 @@ impl Command {
                 bootstrap.tokens.validate()
             }
             Self::Import(import) => import.validate(),
+            // It tells faults of the configuration among its findings.
+            Self::Doctor(_) => Ok(()),
             Self::Health(_)
             | Self::Keys(_)
             | Self::Owners(_)
@@ -133,6 +137,7 @@ impl Command {
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
+            Self::Doctor(doctor) => doctor.run().await,
             Self::Serve(serve) => serve.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Bootstrap(bootstrap) => bootstrap.run().await,

@@ -16,6 +16,7 @@ pub mod durability;
 pub mod enclava_source;
 mod errors;
 pub mod idempotency;
+pub mod inspection;
 mod key_rows;
 pub mod keys;
 pub mod listing;

@@ -1,6 +1,7 @@
 //! `keystile keys`: keeps keys.
 
 mod access;
+mod apply;
 mod budget;
 mod create;
 mod expiry;
@@ -55,6 +56,7 @@ enum Command {
     Extend(expiry::Extend),
     Grant(grants::Grant),
     Ungrant(grants::Ungrant),
+    Apply(apply::Apply),
     Lookup(lookup::Lookup),
 }
 
@@ -80,6 +82,7 @@ impl Keys {
             Command::Extend(extend) => extend.run(client, output).await,
             Command::Grant(grant) => grant.run(client, output).await,
             Command::Ungrant(ungrant) => ungrant.run(client, output).await,
+            Command::Apply(apply) => apply.run(client, output).await,
             Command::Lookup(lookup) => lookup.run(client, output).await,
         }
     }

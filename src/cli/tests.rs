@@ -53,6 +53,7 @@ fn no_flag_takes_a_token() {
         "judged-token-file",
         "leaked-token-file",
         "token-brand",
+        "token-dir",
         "token-file",
         "token-out",
         "tokens-per-day",

@@ -64,7 +64,7 @@ const LAYERS: [Layer; 15] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 8] = [
+const RESERVED: [(&[&str], &[&str]); 11] = [
     (
         &[
             "diesel",
@@ -101,7 +101,7 @@ const RESERVED: [(&[&str], &[&str]); 8] = [
     ),
     (&["bcrypt", "crc32fast", "hmac", "rand"], &["token"]),
     (&["clap"], &["config", "cli"]),
-    (&["anyhow", "clap_complete", "clap_mangen", "comfy_table", "indicatif"], &["cli"]),
+    (&["anyhow", "clap_complete", "clap_mangen", "comfy_table", "indicatif", "saphyr"], &["cli"]),
 ];
 
 /// What the decision core may use beside `std`; proptest in its tests.

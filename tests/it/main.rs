@@ -12,6 +12,7 @@
 )]
 
 mod administrator;
+mod apply;
 mod audit;
 mod bad_input;
 mod bounds;
@@ -23,6 +24,7 @@ mod creating;
 mod deciding;
 mod deleting;
 mod deploy;
+mod doctor;
 mod embedded;
 mod expiring;
 mod first_session;

@@ -1,0 +1,183 @@
+//! The database: what a server must be, what the role must be allowed, how far away it is.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::SecretString;
+
+use super::judge;
+use super::peppers;
+use super::report::Report;
+use crate::clock::{Clock, monotonic_now};
+use crate::config::Serve;
+use crate::storage::inspection::{self, MissingRight};
+use crate::storage::migrations;
+use crate::storage::{Connection, StorageError, Store};
+
+/// How often the server is asked for the time: the quickest answer says most.
+const TIME_TRIES: u32 = 7;
+
+/// What a check needs to know.
+pub struct Context<'a> {
+    /// The configuration.
+    pub serve: &'a Serve,
+    /// Replicas that share the database.
+    pub replicas: u32,
+    /// It is the private PostgreSQL of this machine.
+    pub is_embedded: bool,
+}
+
+/// One asking for the time, by this machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeAsked {
+    /// How long it took.
+    pub round_trip: Duration,
+    /// The server's time less ours, half-way.
+    pub offset: TimeDelta,
+}
+
+/// Looks at everything that can be seen; what cannot is a finding, and the rest goes on.
+pub async fn examine(url: &SecretString, context: &Context<'_>, report: &mut Report) {
+    // One connection that is used throughout, and one for the trial.
+    let store = match Store::new(url, 2) {
+        Ok(store) => store,
+        Err(error) => return unreachable_database(&error, context, report),
+    };
+    let mut connection = match store.connection().await {
+        Ok(connection) => connection,
+        Err(error) => return unreachable_database(&error, context, report),
+    };
+    // The server's settings decide what is worth trying.
+    let facts = match inspection::server_facts(&mut connection).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            report.fail(
+                "database",
+                error.to_string(),
+                "Is it PostgreSQL itself, or a pooler that speaks for it?",
+            );
+            return;
+        }
+    };
+    match ask_time(&mut connection).await {
+        Ok(asked) => {
+            judge::round_trip(asked, report);
+            judge::server(&facts, context, report);
+            judge::clock(asked, report);
+        }
+        Err(error) => report.fail("database", error.to_string(), ""),
+    }
+    let is_whole = schema(&store, &mut connection, context, facts.may_create, report).await;
+    if !is_whole {
+        report.skip("peppers", "not looked at: the schema comes first");
+        report.skip("write", "not tried: the schema comes first");
+        return;
+    }
+    let file = context.serve.tokens.peppers_file.as_deref();
+    if let Err(error) = peppers::examine(file, &mut connection, report).await {
+        report.fail("peppers", error.to_string(), "");
+    }
+    write(&store, report).await;
+}
+
+fn unreachable_database(error: &StorageError, context: &Context<'_>, report: &mut Report) {
+    let advice = if context.is_embedded {
+        "The private PostgreSQL's log is postgres.log in the data directory."
+    } else {
+        "Check KEYSTILE_DATABASE_URL: host, port, user, password, name of the database; and that the server lets this \
+         machine in (pg_hba.conf, firewalls)."
+    };
+    report.fail("database", error.to_string(), advice);
+}
+
+/// The quickest of several.
+async fn ask_time(connection: &mut Connection) -> Result<TimeAsked, StorageError> {
+    let mut best = ask_time_once(connection).await?;
+    for _ in 1..TIME_TRIES {
+        let asked = ask_time_once(connection).await?;
+        if asked.round_trip < best.round_trip {
+            best = asked;
+        }
+    }
+    Ok(best)
+}
+
+async fn ask_time_once(connection: &mut Connection) -> Result<TimeAsked, StorageError> {
+    let (start, before) = (monotonic_now(), Clock::System.now());
+    let theirs = inspection::server_time(connection).await?;
+    Ok(time_asked(before, theirs, start.elapsed()))
+}
+
+fn time_asked(before: DateTime<Utc>, theirs: DateTime<Utc>, round_trip: Duration) -> TimeAsked {
+    let half = TimeDelta::from_std(round_trip / 2).unwrap_or_default();
+    TimeAsked {
+        round_trip,
+        offset: theirs.signed_duration_since(before).checked_sub(&half).unwrap_or_default(),
+    }
+}
+
+/// Whether the schema is this program's, and may be used.
+async fn schema(
+    store: &Store,
+    connection: &mut Connection,
+    context: &Context<'_>,
+    may_create: bool,
+    report: &mut Report,
+) -> bool {
+    let keeps_audit = context.serve.audit.retention.days().is_none();
+    // Lines that are kept for ever may be protected against the service itself.
+    let is_needed =
+        |it: &MissingRight| !(keeps_audit && it.relation == "audit_events" && it.right == "DELETE");
+    let missing: Vec<MissingRight> = match inspection::missing_rights(connection).await {
+        Ok(missing) => missing.into_iter().filter(is_needed).collect(),
+        Err(error) => {
+            report.fail("rights", error.to_string(), "");
+            return false;
+        }
+    };
+    let migrates = context.is_embedded || context.serve.database.auto_migrate;
+    let mut is_whole = match migrations::status(store).await {
+        Ok(status) => judge::schema(&status, migrates, may_create, report),
+        Err(error) => {
+            report.fail("schema", error.to_string(), "");
+            false
+        }
+    };
+    if is_whole {
+        let broken = inspection::broken_tables(connection).await;
+        let is_closed = |table: &str| missing.iter().any(|MissingRight { relation, .. }| relation == table);
+        for (table, error) in broken.iter().filter(|(table, _)| !is_closed(table)) {
+            is_whole = false;
+            report.fail(
+                "schema",
+                format!("the table {table} is not as the migrations made it: {error}"),
+                "Somebody has changed it by hand: undo that, or restore a backup.",
+            );
+        }
+    }
+    let may_import = inspection::may_set_sequence(connection).await.unwrap_or(true);
+    judge::rights(&missing, may_import, report);
+    is_whole && missing.is_empty()
+}
+
+async fn write(store: &Store, report: &mut Report) {
+    let start = monotonic_now();
+    match inspection::trial_write(store).await {
+        Ok(()) => report
+            .ok("write", format!("a change was tried and rolled back in {}", judge::millis(start.elapsed()))),
+        Err(error) => report.fail("write", format!("a change cannot be made: {error}"), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_is_seen_from_half_way() {
+        let before = DateTime::from_timestamp(1_000, 0).unwrap();
+        let theirs = DateTime::from_timestamp(1_003, 0).unwrap();
+        let asked = time_asked(before, theirs, Duration::from_secs(2));
+        assert_eq!(asked.offset, TimeDelta::seconds(2));
+    }
+}

@@ -1,0 +1,135 @@
+//! What is seen of a database leads to the right findings.
+
+use clap::{FromArgMatches, Parser};
+
+use super::*;
+use crate::cli::doctor::report::Level;
+use crate::config::Serve;
+
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(flatten)]
+    serve: Serve,
+}
+
+fn serve(args: &[&str]) -> Serve {
+    use clap::CommandFactory;
+    let command = Program::command().mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+    let matches = command.try_get_matches_from(["keystile"].iter().chain(args)).unwrap();
+    Serve::from_arg_matches(&matches).unwrap()
+}
+
+fn facts() -> ServerFacts {
+    ServerFacts {
+        version: 150_004,
+        version_text: "15.4".into(),
+        is_standby: false,
+        is_read_only: false,
+        fsync: true,
+        full_page_writes: true,
+        synchronous_commit: "on".into(),
+        synchronous_standbys: String::new(),
+        standbys: 0,
+        role: "keystile".into(),
+        is_superuser: false,
+        may_create: true,
+        connections_max: 97,
+        connections: 3,
+    }
+}
+
+fn levels(facts: &ServerFacts, args: &[&str], replicas: u32) -> Vec<(&'static str, Level)> {
+    let serve = serve(args);
+    let context = Context { serve: &serve, replicas, is_embedded: false };
+    let mut report = Report::default();
+    server(facts, &context, &mut report);
+    report.findings().iter().map(|it| (it.check, it.level)).filter(|(_, level)| *level != Level::Ok).collect()
+}
+
+#[test]
+fn a_healthy_server_has_only_good_findings() {
+    assert_eq!(levels(&facts(), &[], 1), []);
+    assert_eq!(levels(&ServerFacts { synchronous_commit: "off".into(), ..facts() }, &[], 1), []);
+    let synchronous = ServerFacts { standbys: 2, synchronous_standbys: "a".into(), ..facts() };
+    assert_eq!(levels(&synchronous, &[], 6), []);
+}
+
+#[test]
+fn each_fault_is_found_by_its_check() {
+    let cases = [
+        (ServerFacts { version: 130_009, ..facts() }, ("version", Level::Fail)),
+        (ServerFacts { is_standby: true, ..facts() }, ("primary", Level::Fail)),
+        (ServerFacts { is_read_only: true, ..facts() }, ("primary", Level::Fail)),
+        (ServerFacts { fsync: false, ..facts() }, ("durability", Level::Fail)),
+        (ServerFacts { full_page_writes: false, ..facts() }, ("durability", Level::Fail)),
+        (ServerFacts { standbys: 1, ..facts() }, ("standbys", Level::Warn)),
+        (ServerFacts { synchronous_standbys: "a".into(), ..facts() }, ("standbys", Level::Warn)),
+        (ServerFacts { is_superuser: true, ..facts() }, ("role", Level::Warn)),
+        (ServerFacts { connections_max: 15, ..facts() }, ("connections", Level::Fail)),
+    ];
+    for (facts, found) in cases {
+        assert_eq!(levels(&facts, &[], 1), [found], "{facts:?}");
+    }
+    let lossy = ServerFacts { fsync: false, ..facts() };
+    assert_eq!(levels(&lossy, &["--allow-data-loss"], 1), [("durability", Level::Warn)]);
+    assert_eq!(levels(&facts(), &["--pool-size=49"], 2), [("connections", Level::Fail)]);
+}
+
+#[test]
+fn clocks_are_judged_by_what_is_certain() {
+    let level = |offset_ms: i64, round_trip_ms: u64| {
+        let round_trip = Duration::from_millis(round_trip_ms);
+        let mut report = Report::default();
+        clock(TimeAsked { round_trip, offset: TimeDelta::milliseconds(offset_ms) }, &mut report);
+        report.findings()[0].level
+    };
+    assert_eq!(level(0, 1), Level::Ok);
+    assert_eq!(level(1_400, 1_000), Level::Ok, "it may be a delay on one way only");
+    assert_eq!(level(1_600, 1_000), Level::Warn);
+    assert_eq!(level(-1_600, 1), Level::Warn);
+    assert_eq!(level(-31_000, 1), Level::Fail);
+}
+
+#[test]
+fn a_schema_that_is_not_this_programs_is_told_with_what_to_do() {
+    let status = |applied: &[&str], pending: &[&str], unknown: &[&str]| {
+        let all = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        SchemaStatus { applied: all(applied), pending: all(pending), unknown: all(unknown) }
+    };
+    let judged = |status: &SchemaStatus, migrates: bool, may_create: bool| {
+        let mut report = Report::default();
+        let whole = schema(status, migrates, may_create, &mut report);
+        let finding = report.findings()[0].clone();
+        assert_eq!(whole, finding.level == Level::Ok);
+        (finding.level, finding.advice)
+    };
+    assert_eq!(judged(&status(&["1"], &[], &[]), false, true), (Level::Ok, String::new()));
+    let behind = status(&["1"], &["2"], &[]);
+    assert_eq!(judged(&behind, false, true), (Level::Fail, "Run `keystile migrate`.".into()));
+    assert_eq!(judged(&behind, true, true).0, Level::Warn);
+    assert!(judged(&behind, true, false).1.contains("with a role that owns the database"));
+    assert_eq!(judged(&status(&["1", "9"], &[], &["9"]), true, true).0, Level::Fail);
+}
+
+#[test]
+fn missing_rights_are_told_by_table() {
+    let missing =
+        |relation: &str, right: &str| MissingRight { relation: relation.into(), right: right.into() };
+    let mut report = Report::default();
+    rights(
+        &[missing("owners", "INSERT"), missing("owners", "UPDATE"), missing("peppers", "SELECT")],
+        false,
+        &mut report,
+    );
+    let told: Vec<_> = report.findings().iter().map(|it| (it.level, it.advice.as_str())).collect();
+    assert_eq!(told[0], (Level::Fail, "As the table's owner: GRANT INSERT, UPDATE ON owners TO the role."));
+    assert_eq!(told[1].0, Level::Fail);
+    assert_eq!((told[2].0, told.len()), (Level::Warn, 3));
+}
+
+#[test]
+fn lengths_of_time_are_shown_in_tenths_of_milliseconds() {
+    assert_eq!(millis(Duration::from_micros(456)), "0.4 ms");
+    assert_eq!(millis(Duration::from_micros(12_345)), "12.3 ms");
+    assert_eq!(millis(Duration::from_secs(2)), "2000.0 ms");
+}
