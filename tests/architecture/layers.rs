@@ -61,7 +61,7 @@ const LAYERS: [Layer; 14] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 8] = [
+const RESERVED: [(&[&str], &[&str]); 7] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
     (
         &[
@@ -78,7 +78,6 @@ const RESERVED: [(&[&str], &[&str]); 8] = [
         &["grpc", "server", "cli"],
     ),
     (&["http", "http_body", "hyper", "hyper_util"], &["grpc", "telemetry", "server", "cli"]),
-    (&["prometheus_client"], &["metrics"]),
     (
         &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],
         &["grpc", "telemetry"],
