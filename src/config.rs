@@ -23,6 +23,7 @@ mod fault;
 mod log;
 mod serve;
 mod telemetry;
+mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
@@ -33,6 +34,7 @@ pub use fault::{Fault, Faults};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;
 pub use telemetry::{OpsListen, SlowCall, Telemetry};
+pub use tls::{ClientAuth, ClientCaller, Tls, TlsFiles};
 pub use tokens::{BCRYPT_QUEUE_MAX, BCRYPT_THREADS_MAX, Tokens};
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod key_service;
 mod page;
 mod page_token;
 pub mod pb;
+pub mod peer;
 mod redact;
 pub mod telemetry_layer;
 pub mod violations;

@@ -16,6 +16,8 @@ pub mod metrics;
 
 pub mod token;
 
+pub mod tls;
+
 pub mod storage;
 
 pub mod admin;

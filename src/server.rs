@@ -1,12 +1,15 @@
 //! The composition root: configuration, parts, listener, end.
 
 mod background;
+mod certificates;
 mod database;
 mod error;
 mod first_token;
+mod handshakes;
 mod health;
-mod incoming;
+mod health_listener;
 mod late;
+mod listener;
 mod parts;
 mod purge;
 mod router;
@@ -15,6 +18,7 @@ mod signals;
 mod stage;
 mod supervise;
 
+pub use certificates::Certificates;
 pub use database::{OpenDatabase, migrate, open_database};
 pub use error::ServerError;
 pub use first_token::{TOKEN_FILE, write as write_token};

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod budgets;
 pub mod changes;
 mod committed;
+mod connect;
 pub mod durability;
 pub mod enclava_source;
 mod errors;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{Format, Output};
 use super::table::properties;
-use crate::config::{LogFormat, Serve};
+use crate::config::{ClientAuth, LogFormat, Serve};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +34,7 @@ impl CheckConfig {
             listen,
             no_auth,
             bootstrap_token_file,
+            tls,
             database,
             tokens,
             decisions,
@@ -46,10 +47,25 @@ impl CheckConfig {
             path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
         };
         let observe: Vec<_> = decisions.observe.iter().map(|check| check.to_string()).collect();
+        let client_callers: Vec<_> = tls.client_callers.iter().map(ToString::to_string).collect();
+        let client_auth = match tls.client_auth() {
+            None => "none",
+            Some(ClientAuth::Required) => "required",
+            Some(ClientAuth::Optional) => "optional",
+        };
         let text = properties([
             ("listen", listen.to_string()),
             ("no-auth", no_auth.to_string()),
             ("bootstrap-token-file", path(bootstrap_token_file)),
+            ("tls-cert-file", path(&tls.cert_file)),
+            ("tls-key-file", path(&tls.key_file)),
+            ("tls-client-ca-file", path(&tls.client_ca_file)),
+            ("tls-client-auth", client_auth.to_owned()),
+            (
+                "tls-client-caller",
+                if client_callers.is_empty() { "none".to_owned() } else { client_callers.join(",") },
+            ),
+            ("health-listen", tls.health_listen.map_or("none".to_owned(), |address| address.to_string())),
             (
                 "database-url",
                 if database.database_url.is_some() { "given" } else { "none: embedded" }.to_owned(),

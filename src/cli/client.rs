@@ -6,6 +6,7 @@
 //!   token that an embedded server leaves in the data directory is used, if this user may read it. At its first
 //!   start a server makes it before it serves: where there is none yet, it is looked for once the server does.
 
+mod connect;
 mod token;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use self::connect::TlsArgs;
 use self::token::{Embedded, Given, TOKEN, TOKEN_FILE};
 use super::failure::Failure;
 use super::output::Output;
@@ -45,7 +47,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// The server's address
+    /// The server's address; https:// where it speaks TLS
     #[arg(long, value_name = "URL", env = "KEYSTILE_SERVER", default_value = DEFAULT_SERVER, global = true,
           value_parser = server_uri)]
     pub server: Uri,
@@ -53,6 +55,10 @@ pub struct ServerArgs {
     /// How long to wait for an answer: 500ms, 10s, 2m
     #[arg(long, value_name = "LENGTH", default_value = "10s", global = true, value_parser = parse_duration)]
     pub timeout: Duration,
+
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// Where the server is, and who is calling.
@@ -87,13 +93,14 @@ impl ServerArgs {
     /// Connects.
     ///
     /// # Errors
-    /// [`Failure`], when nothing answers there.
+    /// [`Failure`], when nothing answers there, or nobody that is trusted.
     pub async fn connect(&self) -> anyhow::Result<Channel> {
+        let patience = self.timeout.min(CONNECT_TIMEOUT_MAX);
         let endpoint = Endpoint::from(self.server.clone())
             .user_agent(concat!("keystile/", env!("CARGO_PKG_VERSION")))?
-            .connect_timeout(self.timeout.min(CONNECT_TIMEOUT_MAX))
+            .connect_timeout(patience)
             .timeout(self.timeout);
-        endpoint.connect().await.map_err(|error| unreachable_server(&self.server, &error).into())
+        self.tls.connect(&self.server, endpoint, patience).await
     }
 }
 
@@ -220,29 +227,19 @@ impl Interceptor for Caller {
     }
 }
 
-/// Takes `http://host:port`, or `host:port`.
+/// Takes `http://host:port`, `https://host:port`, or `host:port`, which is the first.
 fn server_uri(text: &str) -> Result<Uri, String> {
-    if text.starts_with("https://") {
-        return Err("this client does not speak TLS; put a proxy that does next to it".to_owned());
-    }
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let uri: Uri = url.parse().map_err(|_| refused_uri())?;
-    let complete = uri.scheme_str() == Some("http") && uri.port().is_some() && uri.path() == "/";
+    let complete =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some() && uri.path() == "/";
     if complete { Ok(uri) } else { Err(refused_uri()) }
 }
 
 fn refused_uri() -> String {
-    format!("a server is written like {DEFAULT_SERVER}")
-}
-
-fn unreachable_server(server: &Uri, error: &tonic::transport::Error) -> Failure {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let server = server.to_string();
-    Failure::new(format!("No server answers at {}: {cause}.", server.trim_end_matches('/')))
-        .next("Start one with `keystile serve`, or name another by --server or KEYSTILE_SERVER.")
+    format!(
+        "a server is written like {DEFAULT_SERVER}, or https://keystile.internal:50051 where it speaks TLS"
+    )
 }
 
 #[cfg(test)]
@@ -256,6 +253,7 @@ mod tests {
             ("http://keys.internal:80/", "http://keys.internal:80/"),
             ("localhost:50051", "http://localhost:50051/"),
             ("[::1]:50051", "http://[::1]:50051/"),
+            ("https://keys.internal:443", "https://keys.internal:443/"),
         ] {
             assert_eq!(server_uri(text).map(|uri| uri.to_string()), Ok(uri.to_owned()));
         }
@@ -264,7 +262,6 @@ mod tests {
         {
             assert_eq!(server_uri(text), Err(refused_uri()), "{text}");
         }
-        assert!(server_uri("https://h:443").unwrap_err().contains("TLS"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ Examples:
   keystile health
   keystile health --service liveness --server http://10.0.0.7:50051 --timeout 1s
   keystile health --watch
+  keystile health --server https://keystile.internal:50051 --ca-file ca.pem
 
 Exit code: 0 serving, 1 not serving, 2 unreachable, or no such service.";
 

@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Fault, Faults};
 use crate::embedded;
+use crate::tls::DatabaseTls;
 
 /// The variable that holds the database's URL.
 pub(super) const DATABASE_URL: &str = "KEYSTILE_DATABASE_URL";
@@ -37,7 +38,8 @@ pub struct Database {
     ///
     /// `postgres://user:password@host:5432/database`. Other users of the machine can see a program's
     /// flags: give a URL with a password by KEYSTILE_DATABASE_URL, or by KEYSTILE_DATABASE_URL_FILE, which
-    /// names a file that holds it. DATABASE_URL is read where neither is set.
+    /// names a file that holds it. DATABASE_URL is read where neither is set. `?sslmode=verify-full` and
+    /// `sslrootcert` mean what they mean to libpq.
     #[arg(long, value_name = "URL", env = DATABASE_URL, hide_env_values = true, value_parser = secret)]
     pub database_url: Option<SecretString>,
 
@@ -96,19 +98,13 @@ fn default_data_dir() -> PathBuf {
 fn url_fault(url: &SecretString) -> Option<Fault> {
     let url = url.expose_secret();
     let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
-    match rest {
-        None => Some(Fault::new(DATABASE_URL, "must start with postgres:// or postgresql://")),
-        Some("") => {
-            Some(Fault::new(DATABASE_URL, "names no database; write postgres://user@host:5432/database"))
-        }
-        // Better refused than sent in the clear.
-        Some(rest) if ["sslmode=require", "sslmode=verify"].iter().any(|mode| rest.contains(mode)) => {
-            let problem = "asks for TLS, which this version does not speak with the database: use a private \
-                           network or a local proxy (pgbouncer, stunnel), and leave sslmode out";
-            Some(Fault::new(DATABASE_URL, problem))
-        }
-        Some(_) => None,
-    }
+    let problem = match rest {
+        None => "must start with postgres:// or postgresql://".to_owned(),
+        Some("") => "names no database; write postgres://user@host:5432/database".to_owned(),
+        // The files are read again where it is connected: what is checked here is not kept.
+        Some(_) => DatabaseTls::split(url).and_then(|(_, tls)| Ok(tls.client_config()?)).err()?.to_string(),
+    };
+    Some(Fault::new(DATABASE_URL, problem))
 }
 
 /// Takes any text, so that no parse error can repeat a secret.

@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Telemetry, Tokens};
+use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Telemetry, Tls, Tokens};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +30,10 @@ pub struct Serve {
     /// File with the first administrator's token, which is taken in if there is no administrator yet
     #[arg(long, value_name = "FILE", env = "KEYSTILE_BOOTSTRAP_TOKEN_FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
+
+    /// TLS.
+    #[command(flatten)]
+    pub tls: Tls,
 
     /// The database.
     #[command(flatten)]
@@ -78,13 +82,14 @@ impl Serve {
         if let Some(path) = &self.bootstrap_token_file {
             faults.extend(unreadable_file("KEYSTILE_BOOTSTRAP_TOKEN_FILE", path));
         }
+        faults.extend(self.tls.faults(self.listen));
         faults.extend(self.database.faults());
         faults.extend(self.tokens.faults());
         Faults::check(faults)
     }
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "must be an IP address and a port, as in 127.0.0.1:50051 or [::]:50051".to_owned())
 }

@@ -1,9 +1,11 @@
 //! Lets callers in before anything else is done: before the request is decoded, let alone validated.
 //!
+//! A caller is the key of its bearer token. Where it presents no token at all, it is the key that its client
+//! certificate stands for; the connection's [`Peer`] says which.
+//!
 //! What a known caller is refused is noted for the audit log: a call that takes an administrator, on the way in, and
 //! what would have given somebody more than he may have, on the way out.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,13 +14,13 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, header};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
 use super::access;
 use super::error::{self, ErrorReason};
 use super::key_service::actor_of;
+use super::peer::Peer;
 use crate::admin::{Refusal, Refusals};
 use crate::authorize::{Authorizer, Caller, CallerError, Needed};
 use crate::policy::KeyId;
@@ -27,7 +29,7 @@ use crate::storage::changes::Actor;
 /// How callers are let in.
 #[derive(Clone, Debug)]
 pub enum CallerAuth {
-    /// By service token.
+    /// By service token or client certificate.
     Tokens(Authorizer),
     /// Everybody, as administrator. On loopback only.
     Open,
@@ -109,24 +111,33 @@ where
 }
 
 async fn admit(auth: &CallerAuth, refusals: &Refusals, request: &Parts) -> Result<Caller, Status> {
-    let peer = peer_address(request);
+    let peer = request.extensions.get::<Peer>();
+    let address = peer.map(|peer| peer.address.ip().to_canonical());
     let authorizer = match auth {
-        CallerAuth::Open => return Ok(Caller::anonymous(peer)),
+        CallerAuth::Open => return Ok(Caller::anonymous(address)),
         CallerAuth::Tokens(authorizer) => authorizer,
     };
     let method = request.uri.path().trim_start_matches('/');
     let Some(needed) = access::needed(method) else {
         return Err(ErrorReason::MethodUnknown.status("the contract has no such method"));
     };
-    let token = bearer(request).ok_or_else(|| {
-        ErrorReason::CallerTokenMissing.status("give a service token: `authorization: Bearer <token>`")
-    })?;
-    let admitted = authorizer.authenticate(token, peer, needed).await;
+    // A token that was meant to be one must not turn into another caller by a slip of the pen.
+    let presents_token = request.headers.contains_key(header::AUTHORIZATION);
+    let admitted = match (bearer(request), peer.and_then(|peer| peer.key_id)) {
+        (Some(token), _) => authorizer.authenticate(token, address, needed).await,
+        (None, Some(key_id)) if !presents_token => {
+            authorizer.authenticate_certificate(key_id, address, needed).await
+        }
+        (None, _) => {
+            let message = "give a service token: `authorization: Bearer <token>`";
+            return Err(ErrorReason::CallerTokenMissing.status(message));
+        }
+    };
     admitted.map_err(|error| {
         let refused = refused_key(&error).filter(|_| needed == Needed::Admin);
         let status = error::caller(error);
         if let Some(key_id) = refused {
-            let caller = Caller { key_id: Some(key_id), is_admin: false, peer };
+            let caller = Caller { key_id: Some(key_id), is_admin: false, peer: address };
             Attempt::of(request, &caller).note(refusals, String::new(), &status);
         }
         status
@@ -196,9 +207,4 @@ fn bearer(request: &Parts) -> Option<&[u8]> {
     }
     let (scheme, token) = value.split_at_checked(7)?;
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
-}
-
-fn peer_address(request: &Parts) -> Option<IpAddr> {
-    let info = request.extensions.get::<TcpConnectInfo>()?;
-    info.remote_addr().map(|address| address.ip().to_canonical())
 }

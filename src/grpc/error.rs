@@ -27,13 +27,13 @@ pub enum ErrorReason {
     InvalidRequest,
     /// The bytes are no message of the contract.
     MalformedMessage,
-    /// No `authorization: Bearer` metadata.
+    /// No `authorization: Bearer` metadata, and no client certificate that stands for a key.
     CallerTokenMissing,
-    /// The service token is unknown, revoked or expired.
+    /// The service token, or the key of a client certificate, is unknown, revoked or expired.
     CallerTokenInvalid,
-    /// The service token lacks the scope that the call needs.
+    /// The caller's key lacks the scope that the call needs.
     CallerScopeMissing,
-    /// The service token may not be used from the peer's address.
+    /// The caller's key may not be used from the peer's address.
     CallerAddressNotAllowed,
     /// No such key.
     KeyNotFound,
@@ -255,7 +255,7 @@ pub fn authorize(error: AuthorizeError) -> Status {
 pub fn caller(error: CallerError) -> Status {
     let message = error.to_string();
     match error {
-        CallerError::Unknown => ErrorReason::CallerTokenInvalid.status(message),
+        CallerError::Unknown | CallerError::Certificate => ErrorReason::CallerTokenInvalid.status(message),
         CallerError::Address(_) => ErrorReason::CallerAddressNotAllowed.status(message),
         CallerError::Scope(..) => ErrorReason::CallerScopeMissing.status(message),
         CallerError::Undecided(error) => authorize(error),

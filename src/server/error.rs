@@ -10,6 +10,7 @@ use crate::config::Faults;
 use crate::embedded::EmbeddedError;
 use crate::storage::StorageError;
 use crate::telemetry::OpsError;
+use crate::tls::TlsFileError;
 use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
 
 /// One sentence for whoever started it, with what to do about it.
@@ -78,6 +79,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// A file of TLS cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFileError),
     /// The operations port cannot be listened on.
     #[error(transparent)]
     Ops(#[from] OpsError),

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tonic_health::pb::health_server::HealthServer;
 
+use super::certificates::Certificates;
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
-use super::incoming::{bind, incoming};
 use super::late::Late;
 use super::parts::Parts;
 use super::stage::Stage;
 use super::supervise::Supervisor;
-use super::{ServerError, background, first_token, router};
+use super::{ServerError, background, first_token, health_listener, listener, router};
 use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
@@ -45,6 +46,8 @@ const CRASH_DRAIN_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Bound {
     address: SocketAddr,
+    health_address: Option<SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
     late: Late,
     health: Health,
     supervisor: Supervisor,
@@ -57,9 +60,8 @@ impl Bound {
     /// Takes the address and serves what needs no database.
     pub(super) async fn to(config: &Serve) -> Result<Self, ServerError> {
         config.validate()?;
-        let listener = bind(config.listen).await?;
-        let address =
-            listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let certificates = Certificates::load(&config.tls)?.map(Arc::new);
+        let (listener, address) = listener::bind(config.listen).await?;
         let metrics = telemetry_layer::metrics();
         let ops = match config.telemetry.ops_listen {
             OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
@@ -68,12 +70,24 @@ impl Bound {
         let health = Health::starting(Arc::clone(&metrics.service));
         let late = Late::new(router::early(&health)?);
         let mut supervisor = Supervisor::new();
-        let connections = incoming(listener, supervisor.stages());
+        let health_address = match config.tls.health_listen {
+            Some(wanted) => {
+                let (listener, address) = listener::bind(wanted).await?;
+                let closing = supervisor.stages().coming(Stage::Closing);
+                let serving = health_listener::serve(listener, HealthServer::new(health.clone()), closing);
+                supervisor.spawn("serving health", Stage::Closing, async { Ok(serving.await?) });
+                Some(address)
+            }
+            None => None,
+        };
+        listener::warn_of_clear(address, certificates.as_ref());
+        let closing = supervisor.stages().coming(Stage::Closing);
+        let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
         let connections = connections::counted(connections, Arc::clone(&metrics.calls));
         supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), layer, connections));
         tracing::info!(address = %address, "listening; the service is starting");
-        Ok(Self { address, late, health, supervisor, ops, metrics })
+        Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
 
     /// What it counts and measures of itself.
@@ -103,6 +117,11 @@ impl Bound {
         );
         if let Some(cluster) = cluster {
             background::spawn_cluster(&mut self.supervisor, cluster);
+        }
+        if let Some(certificates) = &self.certificates {
+            let draining = self.supervisor.stages().coming(Stage::Closing);
+            let following = Arc::clone(certificates).follow(clock.clone(), draining);
+            self.supervisor.spawn("following certificates", Stage::Closing, async { Ok(following.await) });
         }
         let Parts { admin, authorizer } = parts.clone();
         self.late.open(router::late(parts, AuthLayer::new(auth, refusals), &self.metrics, clock));
@@ -192,6 +211,18 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.bound.address
+    }
+
+    /// Where it answers for health alone, if anywhere.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.bound.health_address
+    }
+
+    /// The listener's certificates, where it speaks TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.bound.certificates.as_ref()
     }
 
     /// Where the operations port listens, if there is one.

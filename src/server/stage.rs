@@ -38,4 +38,9 @@ impl Stages {
             tracing::debug!("the service was dropped");
         }
     }
+
+    /// [`Stages::reached`], for whoever outlives this.
+    pub(super) fn coming(self, stage: Stage) -> impl Future<Output = ()> + Send + 'static {
+        async move { self.reached(stage).await }
+    }
 }

@@ -11,13 +11,14 @@ use std::time::Duration;
 use diesel::QueryableByName;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
 pub use row::{SourceRow, UnreadableRow};
 
 use super::StorageError;
+use super::connect::Connector;
 use row::{KEY_COLUMNS, OWNER_COLUMNS, TextRow};
 
 /// Rows of a page.
@@ -102,11 +103,11 @@ impl EnclavaSource {
     /// # Errors
     /// [`SourceError`].
     pub async fn open(url: &SecretString) -> Result<Self, SourceError> {
-        let mut connection =
-            match timeout(CONNECT_TIMEOUT, AsyncPgConnection::establish(url.expose_secret())).await {
-                Ok(connected) => connected.map_err(|error| SourceError::Unreachable(error.to_string()))?,
-                Err(_) => return Err(no_answer(CONNECT_TIMEOUT)),
-            };
+        let connector = Connector::of_url(url.expose_secret()).map_err(SourceError::Unreachable)?;
+        let mut connection = match timeout(CONNECT_TIMEOUT, connector.connect()).await {
+            Ok(connected) => connected.map_err(|error| SourceError::Unreachable(error.to_string()))?,
+            Err(_) => return Err(no_answer(CONNECT_TIMEOUT)),
+        };
         bounded(connection.batch_execute(BEGIN)).await?;
         check_table(&mut connection, "api_keys", &KEY_COLUMNS).await?;
         check_table(&mut connection, "users", &OWNER_COLUMNS).await?;

@@ -14,9 +14,10 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::Instrument as _;
 
+use super::connect::Connector;
 use super::{StorageError, committed};
 use crate::metrics::{Connections, Gauge, Kind, StoreMetrics};
 use crate::{call, clock};
@@ -57,6 +58,8 @@ const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<AsyncPgConnection>,
+    /// What the requests to cancel are encrypted by.
+    tls: MakeRustlsConnect,
     /// One permit for each write. Writes wait for each other's locks, and must not take all connections
     /// while they do: decisions read.
     writes: Arc<Semaphore>,
@@ -74,9 +77,16 @@ impl Store {
     /// of them write at a time.
     ///
     /// # Errors
+    /// [`StorageError::Unavailable`] where the URL, or a file that it names, cannot be used;
     /// [`StorageError::Defect`] where the pool cannot be built.
     pub fn new(url: &SecretString, connections_max: u32) -> Result<Self, StorageError> {
+        let connector = Connector::of_url(url.expose_secret()).map_err(StorageError::Unavailable)?;
+        let tls = connector.tls();
         let mut config = ManagerConfig::default();
+        config.custom_setup = Box::new(move |_url| {
+            let connector = connector.clone();
+            Box::pin(async move { connector.connect().await })
+        });
         // The default recycling asks the server at every checkout; a closed connection is seen anyway.
         config.recycling_method = RecyclingMethod::Fast;
         let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
@@ -90,7 +100,7 @@ impl Store {
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
         let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { pool, writes: Arc::new(Semaphore::new(writes_max)), metrics: Arc::default() })
+        Ok(Self { pool, tls, writes: Arc::new(Semaphore::new(writes_max)), metrics: Arc::default() })
     }
 
     /// The same store, which tells these metrics of its work.
@@ -138,7 +148,7 @@ impl Store {
     {
         let began = clock::monotonic_now();
         let work = async {
-            let mut lease = Lease::of(self.connection().await?);
+            let mut lease = Lease::of(self.connection().await?, self.tls.clone());
             let answer = f(lease.session()?).await;
             lease.end();
             answer
@@ -241,11 +251,11 @@ impl Store {
 /// A connection that goes back to the pool only from a reading call that has ended. One that was given up
 /// on (by our time limit, or by a caller who went away) may lead to a machine that is gone, and would fail
 /// the next call too: it is discarded, and the server is told to stop working for it.
-struct Lease(Option<Connection>);
+struct Lease(Option<Connection>, MakeRustlsConnect);
 
 impl Lease {
-    fn of(connection: Connection) -> Self {
-        Self(Some(connection))
+    fn of(connection: Connection, tls: MakeRustlsConnect) -> Self {
+        Self(Some(connection), tls)
     }
 
     fn session(&mut self) -> Result<&mut AsyncPgConnection, StorageError> {
@@ -263,12 +273,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(connection) = self.0.take() else { return };
-        let cancel = connection.cancel_token();
+        let (cancel, tls) = (connection.cancel_token(), self.1.clone());
         drop(Connection::take(connection));
         // Outside a runtime there is nobody to tell the server; it finds the connection closed.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let told = timeout(CONNECT_TIMEOUT, cancel.cancel_query(NoTls)).await;
+                let told = timeout(CONNECT_TIMEOUT, cancel.cancel_query(tls)).await;
                 tracing::debug!(told = matches!(told, Ok(Ok(()))), "a reading call was given up");
             });
         }

@@ -13,18 +13,19 @@ struct Layer {
 }
 
 /// The modules in dependency order: each uses only those before it.
-const LAYERS: [Layer; 14] = [
+const LAYERS: [Layer; 15] = [
     Layer { name: "call", uses: &[] },
     Layer { name: "clock", uses: &[] },
     Layer { name: "policy", uses: &[] },
     Layer { name: "metrics", uses: &["policy"] },
     Layer { name: "token", uses: &["clock", "metrics"] },
-    Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token"] },
+    Layer { name: "tls", uses: &[] },
+    Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token", "tls"] },
     Layer { name: "admin", uses: &["clock", "policy", "token", "storage"] },
     Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
     Layer { name: "grpc", uses: &["call", "clock", "policy", "metrics", "storage", "admin", "authorize"] },
     Layer { name: "embedded", uses: &[] },
-    Layer { name: "config", uses: &["policy", "token", "embedded"] },
+    Layer { name: "config", uses: &["policy", "token", "tls", "embedded"] },
     Layer { name: "telemetry", uses: &["call", "metrics", "config"] },
     Layer {
         name: "server",
@@ -33,6 +34,7 @@ const LAYERS: [Layer; 14] = [
             "policy",
             "metrics",
             "token",
+            "tls",
             "storage",
             "admin",
             "authorize",
@@ -48,6 +50,7 @@ const LAYERS: [Layer; 14] = [
             "clock",
             "policy",
             "token",
+            "tls",
             "storage",
             "admin",
             "authorize",
@@ -61,8 +64,21 @@ const LAYERS: [Layer; 14] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 8] = [
-    (&["diesel", "diesel_async", "diesel_migrations", "deadpool"], &["storage"]),
+const RESERVED: [(&[&str], &[&str]); 11] = [
+    (
+        &[
+            "diesel",
+            "diesel_async",
+            "diesel_migrations",
+            "deadpool",
+            "tokio_postgres",
+            "tokio_postgres_rustls",
+        ],
+        &["storage"],
+    ),
+    (&["rustls_native_certs", "x509_cert"], &["tls"]),
+    (&["rustls"], &["tls", "server", "cli"]),
+    (&["tokio_rustls"], &["server", "cli"]),
     (
         &[
             "tonic",

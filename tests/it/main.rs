@@ -50,6 +50,7 @@ mod repeating;
 mod rotating;
 mod schema;
 mod secrets;
+mod tls;
 mod traces;
 mod updating;
 mod wire;
