@@ -14,13 +14,21 @@ use crate::clock::monotonic_now;
 use crate::grpc::pb;
 use crate::token::{Brand, Token, os_rng};
 
+/// How the client words that nothing listens there.
+const NOBODY: &str = "No server answers";
+
 /// Asks the server, where one answers.
 pub async fn examine(args: &ClientArgs, brand: &Brand, output: &mut Output, report: &mut Report) {
     let channel = match args.server.connect().await {
         Ok(channel) => channel,
         Err(error) => {
-            let (what, _) = parts(&error.to_string());
-            return report.skip("server", what);
+            let (what, advice) = parts(&error.to_string());
+            // Before the first start there is none. One that is there and is not trusted is another matter.
+            return if what.starts_with(NOBODY) {
+                report.skip("server", what)
+            } else {
+                report.fail("server", what, advice)
+            };
         }
     };
     let server = args.server.server.to_string();
@@ -31,6 +39,7 @@ pub async fn examine(args: &ClientArgs, brand: &Brand, output: &mut Output, repo
         Ok(status) => {
             let what = format!("{server} answers {}", status.as_str_name());
             report.fail("server", what, "Its log says why; the database comes first.");
+            return;
         }
         Err(status) => {
             report.fail("server", format!("health cannot be asked: {}", status.message()), "");
