@@ -134,6 +134,11 @@ impl Command {
         }
     }
 
+    /// Whether its exit codes say more than that something failed: `exit::SAYING_MORE`.
+    fn says_more(&self) -> bool {
+        matches!(self, Self::CheckConfig(_) | Self::Serve(_) | Self::Migrate(_) | Self::Bootstrap(_))
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
@@ -166,10 +171,14 @@ pub fn definition() -> clap::Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
     let (words, code) = match parse::parse(&args) {
-        Ok(cli) => match run_command(cli.command) {
-            Ok(code) => return code,
-            Err(error) => (worded(&error), exit::code_of(&error)),
-        },
+        Ok(cli) => {
+            let says_more = cli.command.says_more();
+            match run_command(cli.command) {
+                Ok(code) => return code,
+                Err(error) if says_more => (worded(&error), exit::code_of(&error)),
+                Err(error) => (worded(&error), FAILED),
+            }
+        }
         Err(Stop::Clap(error)) => return show_clap(&error),
         Err(Stop::Arguments(faults)) => (faults.to_string(), FAILED),
         Err(Stop::Settings(faults)) => (faults.to_string(), exit::SETTINGS),

@@ -1,11 +1,13 @@
 //! Exit codes: a contract, listed in `docs/exit-codes.md`.
 //!
-//! 0, 1 and 2 are those of every command. What starts on settings and a database (`serve`, `check-config`, `migrate`,
-//! `bootstrap`, `import`) says more, with the codes that sysexits.h has for it, so that whoever restarts a service can
-//! tell what a restart would mend.
+//! 0, 1 and 2 are those of every command. The commands of a deployment ([`SAYING_MORE`]) say more, with the codes that
+//! sysexits.h has for it, so that whoever restarts a service can tell what a restart would mend.
 
 use crate::config::Faults;
 use crate::server::ServerError;
+
+/// The commands whose exit codes say more than 2.
+pub(super) const SAYING_MORE: [&str; 4] = ["serve", "check-config", "migrate", "bootstrap"];
 
 /// Something could not be done, or the command line is wrong.
 pub(super) const FAILED: u8 = 2;

@@ -12,6 +12,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
 use super::client::VARIABLES;
+use super::exit::SAYING_MORE;
 use crate::config::effective::source_of;
 use crate::config::environment::value_of;
 use crate::config::sources::{self, Sources};
@@ -22,9 +23,9 @@ use crate::config::{Effective, Fault, Faults, problem_of};
 pub enum Stop {
     /// Help or version was asked for, or the arguments make no command.
     Clap(clap::Error),
-    /// Arguments are wrong of a command that calls a server.
+    /// Arguments are wrong.
     Arguments(Faults),
-    /// Settings are wrong.
+    /// Settings are wrong of a command that says so by its exit code.
     Settings(Faults),
 }
 
@@ -50,7 +51,8 @@ pub fn parse(args: &[OsString]) -> Result<Cli, Stop> {
         }
         command = take_out_of_the_way(command, &refused);
     };
-    let stop = |faults| if leaf.is_some() { Stop::Settings(faults) } else { Stop::Arguments(faults) };
+    let says_more = leaf.is_some_and(|leaf| SAYING_MORE.contains(&leaf.get_name()));
+    let stop = |faults| if says_more { Stop::Settings(faults) } else { Stop::Arguments(faults) };
     if let Some(error) = refused_argument {
         // What matched has a value of the wrong type. Of a single fault clap itself tells more.
         return Err(match Faults::check(faults) {
