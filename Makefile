@@ -22,6 +22,7 @@ check: ## Formatting, lints, documentation: no warning passes
 
 bench: setup ## The benchmarks; each comparison is also one JSON line on stdout
 	@cargo bench --locked --bench core
+	@cargo bench --locked --bench listing
 	@cargo bench --locked --bench throughput
 
 setup: ## Installs PostgreSQL's server programs unless they are there

@@ -2,7 +2,8 @@
 //!
 //! - `parse` reads arguments and environment; `output` alone writes; `failure` words what went wrong.
 //! - Tokens never come from arguments, which other users of the machine can see.
-//! - Exit codes are a contract: 0 done (allowed, serving), 1 no (denied, not serving), 2 it could not be done.
+//! - Exit codes are a contract (`exit`): 0 done (allowed, serving), 1 no (denied, not serving), 2 it could not be done;
+//!   above them, why a service could not start or ended.
 //!
 //! What does not belong here: deciding anything. A client command asks the server.
 
@@ -14,6 +15,7 @@ mod client;
 mod completions;
 mod confirm;
 mod doctor;
+mod exit;
 mod failure;
 mod filter_models;
 mod health;
@@ -48,16 +50,15 @@ pub use self::import::{Enclava, Import, Source};
 pub use self::migrate::Migrate;
 pub use self::token_file::TokenFile;
 
+use self::exit::FAILED;
 use self::output::{Format, Output};
 use self::parse::Stop;
-use crate::config::Faults;
+use crate::config::{Faults, Serve};
 
 /// The exit code of a decision that denies.
 const DENIED: u8 = 1;
 /// The exit code of a probe of a server that does not serve.
 const NOT_SERVING: u8 = 1;
-/// The exit code when something could not be done.
-const FAILED: u8 = 2;
 
 /// Keystile answers for other services: may this API key do this, now? It also keeps the keys.
 #[derive(Debug, Parser)]
@@ -124,6 +125,15 @@ impl Command {
         }
     }
 
+    /// What `serve` is told, or would be.
+    fn serve_mut(&mut self) -> Option<&mut Serve> {
+        match self {
+            Self::CheckConfig(check_config) => Some(&mut check_config.serve),
+            Self::Serve(serve) => Some(&mut serve.serve),
+            _ => None,
+        }
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::CheckConfig(check_config) => check_config.run(),
@@ -155,16 +165,17 @@ pub fn definition() -> clap::Command {
 /// Runs the program with `args`, its own name first, to its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
-    let result = match parse::parse(&args) {
-        Ok(cli) => run_command(cli.command),
+    let (words, code) = match parse::parse(&args) {
+        Ok(cli) => match run_command(cli.command) {
+            Ok(code) => return code,
+            Err(error) => (worded(&error), exit::code_of(&error)),
+        },
         Err(Stop::Clap(error)) => return show_clap(&error),
-        Err(Stop::Faults(faults)) => Err(faults.into()),
+        Err(Stop::Arguments(faults)) => (faults.to_string(), FAILED),
+        Err(Stop::Settings(faults)) => (faults.to_string(), exit::SETTINGS),
     };
-    result.unwrap_or_else(|error| {
-        let output = &mut Output::of_process(Format::Table);
-        output.note(&format!("error: {}", worded(&error)));
-        ExitCode::from(FAILED)
-    })
+    Output::of_process(Format::Table).note(&format!("error: {words}"));
+    ExitCode::from(code)
 }
 
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {

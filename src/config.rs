@@ -1,11 +1,11 @@
-//! Configuration: what `keystile` can be told by flags and environment variables.
+//! Configuration: what `keystile` can be told by flags, environment variables and a file.
 //!
 //! One file a section; each setting's flag, variable, default and bound stand on top of its file and in
-//! `--help`. The rules that all settings share:
+//! `--help`, and `docs/configuration.md` is made from them. The rules that all settings share:
 //!
-//! - A flag wins over its variable, a variable over the default.
+//! - A flag wins over its variable, a variable over the configuration file, the file over the default ([`sources`]).
 //! - An empty variable counts as unset ([`environment`]).
-//! - Secrets may also lie in a file that `<VARIABLE>_FILE` names ([`environment`]).
+//! - Secrets may also lie in a file of their own ([`sources`]), and are shown redacted ([`effective`]).
 //! - Variables that Kubernetes injects for a service called `keystile` (`KEYSTILE_PORT*`,
 //!   `KEYSTILE_SERVICE_*`) are nobody's setting: no name here may start so.
 //! - What one value alone must satisfy is checked where it is parsed; what takes several values, or a look
@@ -14,23 +14,29 @@
 //! What does not belong here: acting on a setting.
 
 mod audit;
+mod config_file;
 pub(crate) mod database;
 mod decisions;
 mod drain;
 mod duration;
+pub mod effective;
 pub mod environment;
 mod fault;
+mod file;
 mod log;
 mod serve;
+pub mod sources;
 mod telemetry;
 mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
+pub use config_file::ConfigFile;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;
-pub use fault::{Fault, Faults};
+pub use effective::Effective;
+pub use fault::{Fault, Faults, problem_of};
 pub use log::{Log, LogFormat};
 pub use serve::Serve;
 pub use telemetry::{OpsListen, SlowCall, Telemetry};

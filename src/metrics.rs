@@ -29,11 +29,11 @@ pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
 
 use std::sync::Arc;
 
-use prometheus_client::encoding::text;
-use prometheus_client::registry::Registry;
+use page::{Group, Page};
+use process::Process;
 
 /// The `content-type` of the page.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that a service counts and measures.
 #[derive(Debug)]
@@ -48,7 +48,6 @@ pub struct Metrics {
     pub bcrypt: Arc<BcryptMetrics>,
     /// The service as a whole.
     pub service: Arc<ServiceMetrics>,
-    registry: Registry,
 }
 
 impl Metrics {
@@ -56,33 +55,23 @@ impl Metrics {
     /// answers errors with `reasons`.
     #[must_use]
     pub fn new(methods: Vec<String>, reasons: Vec<&'static str>) -> Arc<Self> {
-        let calls = Arc::new(CallMetrics::new(methods, reasons));
-        let decisions = Arc::new(DecisionMetrics::default());
-        let store = Arc::new(StoreMetrics::default());
-        let bcrypt = Arc::new(BcryptMetrics::default());
-        let service = Arc::new(ServiceMetrics::default());
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Arc::clone(&calls)));
-        registry.register_collector(Box::new(Arc::clone(&decisions)));
-        registry.register_collector(Box::new(Arc::clone(&store)));
-        registry.register_collector(Box::new(Arc::clone(&bcrypt)));
-        registry.register_collector(Box::new(Arc::clone(&service)));
-        registry.register_collector(Box::new(process::Process));
-        Arc::new(Self { calls, decisions, store, bcrypt, service, registry })
+        Arc::new(Self {
+            calls: Arc::new(CallMetrics::new(methods, reasons)),
+            decisions: Arc::default(),
+            store: Arc::default(),
+            bcrypt: Arc::default(),
+            service: Arc::default(),
+        })
     }
 
-    /// The page, in the OpenMetrics text format.
+    /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let mut page = String::new();
-        match text::encode(&mut page, &self.registry) {
-            Ok(()) => page,
-            Err(error) => {
-                // Half a page would be taken for a whole one: without its last line it is refused instead.
-                tracing::error!(error = %error, "the metrics could not be written");
-                String::new()
-            }
-        }
+        let groups: [&dyn Group; 6] =
+            [&*self.calls, &*self.decisions, &*self.store, &*self.bcrypt, &*self.service, &Process];
+        let mut page = Page::default();
+        groups.into_iter().for_each(|group| group.write(&mut page));
+        page.into_text()
     }
 }
 

@@ -24,6 +24,7 @@ pub mod migrations;
 pub mod owners;
 pub mod peppers;
 mod pool;
+pub mod probe;
 pub mod purge;
 pub mod rotation;
 mod schema;

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -65,10 +64,8 @@ async fn serve_default(service: EchoServer) -> Result<(), Failure> {
 async fn serve_in_frame(service: EchoServer) -> Result<(), Failure> {
     let listener = TcpListener::bind(LOOPBACK).await.map_err(Failure::io("listen"))?;
     announce(listener.local_addr().map_err(Failure::io("listen"))?);
-    let router = Server::builder()
-        .layer(ErrorLayer)
-        .layer(AuthLayer::new(CallerAuth::Open, Arc::default()))
-        .add_service(service);
+    let router =
+        Server::builder().layer(ErrorLayer).layer(AuthLayer::new(CallerAuth::Open)).add_service(service);
     Ok(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
 }
 

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::failure::Failure;
 use super::output::{Format, Output};
 use super::token_file::TokenFile;
-use crate::config::{Database, Log, Tokens};
+use crate::config::{ConfigFile, Database, Log, Tokens};
 use crate::{server, telemetry};
 
 const EXAMPLES: &str = "\
@@ -26,6 +26,9 @@ pub struct Bootstrap {
     /// New file for the token, for this user alone (0600), instead of showing it
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// The configuration file.
+    #[command(flatten)]
+    pub config_file: ConfigFile,
     /// The database.
     #[command(flatten)]
     pub database: Database,

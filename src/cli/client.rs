@@ -39,6 +39,8 @@ use crate::grpc::pb::key_service_client::KeyServiceClient;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
 /// Between two looks whether a server serves.
 const SERVING_PAUSE: Duration = Duration::from_millis(100);
+/// The variables of those who call a server that no flag names.
+pub(super) const VARIABLES: [&str; 2] = [TOKEN, TOKEN_FILE];
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// A page of keys with all their patterns may be large.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -16,7 +16,7 @@ use super::output::{Format, Output, OutputArgs, plain};
 use crate::admin::enclava::{CostUnit, Options};
 use crate::admin::import::{self, ImportReport, ImportStopped};
 use crate::clock::Clock;
-use crate::config::{Database, Faults, Log};
+use crate::config::{ConfigFile, Database, Faults, Log};
 use crate::policy::Micros;
 use crate::server::open_database;
 use crate::storage::Store;
@@ -74,6 +74,9 @@ pub struct Enclava {
     /// What 1 in the column total_cost is worth, as a decimal of the currency
     #[arg(long, value_name = "AMOUNT", default_value = "0.0001", value_parser = cost_unit)]
     pub total_cost_unit: Micros,
+    /// The configuration file.
+    #[command(flatten)]
+    pub config_file: ConfigFile,
     /// The database.
     #[command(flatten)]
     pub database: Database,

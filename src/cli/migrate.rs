@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::output::{Format, Output};
-use crate::config::{Database, Log};
+use crate::config::{ConfigFile, Database, Log};
 use crate::storage::migrations::SchemaStatus;
 use crate::{server, telemetry};
 
@@ -23,6 +23,9 @@ pub struct Migrate {
     /// Only say what is applied and what is not; the exit code is 1 while something is not
     #[arg(long)]
     pub status: bool,
+    /// The configuration file.
+    #[command(flatten)]
+    pub config_file: ConfigFile,
     /// The database.
     #[command(flatten)]
     pub database: Database,

@@ -30,6 +30,11 @@ impl ServeCommand {
     /// Why it could not start, or ended.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let telemetry = telemetry::init_service(&self.serve.log, &self.serve.telemetry)?;
+        let effective = &self.serve.effective;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %effective, "starting");
+        for warning in &effective.warnings {
+            tracing::warn!("{warning}");
+        }
         let served = server::serve(self.serve).await;
         telemetry.stop().await;
         served?;

@@ -6,16 +6,19 @@
 //! | `--data-dir` | `KEYSTILE_DATA_DIR` | `keystile` in the user's data directory; for root `/var/lib/keystile` | |
 //! | `--auto-migrate` | `KEYSTILE_AUTO_MIGRATE` | false | |
 //! | `--allow-data-loss` | `KEYSTILE_ALLOW_DATA_LOSS` | false | |
+//! | `--database-wait` | `KEYSTILE_DATABASE_WAIT` | `10s` | 0 to 10 minutes |
 //! | `--pool-size` | `KEYSTILE_POOL_SIZE` | 16 | 2 to 1000 connections |
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Fault, Faults};
+use super::{Fault, Faults, duration};
 use crate::embedded;
 use crate::tls::DatabaseTls;
 
@@ -60,6 +63,11 @@ pub struct Database {
     #[arg(long, env = "KEYSTILE_ALLOW_DATA_LOSS", value_parser = BoolishValueParser::new())]
     pub allow_data_loss: bool,
 
+    /// How long to try a database that does not answer at start, 0s to 10m; 0s is one try
+    #[arg(long, value_name = "LENGTH", env = "KEYSTILE_DATABASE_WAIT", default_value = "10s",
+          value_parser = duration::up_to_ten_minutes)]
+    pub database_wait: Duration,
+
     /// Connections to the database, 2 to 1000
     #[arg(long, value_name = "N", env = "KEYSTILE_POOL_SIZE", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(i64::from(POOL_SIZE_MIN)..=i64::from(POOL_SIZE_MAX)))]
@@ -101,10 +109,24 @@ fn url_fault(url: &SecretString) -> Option<Fault> {
     let problem = match rest {
         None => "must start with postgres:// or postgresql://".to_owned(),
         Some("") => "names no database; write postgres://user@host:5432/database".to_owned(),
-        // The files are read again where it is connected: what is checked here is not kept.
-        Some(_) => DatabaseTls::split(url).and_then(|(_, tls)| Ok(tls.client_config()?)).err()?.to_string(),
+        Some(_) => unusable(url)?,
     };
     Some(Fault::new(DATABASE_URL, problem))
+}
+
+/// Why it cannot be connected to by this URL. The files that it names are read again where it is connected: what is
+/// checked here is not kept.
+fn unusable(url: &str) -> Option<String> {
+    let (url, tls) = match DatabaseTls::split(url) {
+        Ok(split) => split,
+        Err(error) => return Some(error.to_string()),
+    };
+    if let Err(error) = tls.client_config() {
+        return Some(error.to_string());
+    }
+    let error = tokio_postgres::Config::from_str(&url).err()?;
+    let why = std::error::Error::source(&error).map(ToString::to_string);
+    Some(format!("is no URL of a PostgreSQL database: {}", why.unwrap_or_else(|| error.to_string())))
 }
 
 /// Takes any text, so that no parse error can repeat a secret.

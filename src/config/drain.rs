@@ -23,19 +23,15 @@ pub struct Drain {
     /// ever. Five seconds are enough for Kubernetes to take a pod out of its Services, and leave most of its 30
     /// seconds of grace. On a terminal nobody balances load, and Ctrl-C should not have to be waited for.
     #[arg(long, value_name = "LENGTH", env = "KEYSTILE_DRAIN_DELAY", default_value = default_delay(),
-          hide_default_value = true, value_parser = up_to_ten_minutes)]
+          hide_default_value = true, value_parser = duration::up_to_ten_minutes)]
     pub drain_delay: Duration,
 
     /// How long calls under way may take to end once the listener is closed, 0s to 10m; then they are given up
     #[arg(long, value_name = "LENGTH", env = "KEYSTILE_DRAIN_TIMEOUT", default_value = "10s",
-          value_parser = up_to_ten_minutes)]
+          value_parser = duration::up_to_ten_minutes)]
     pub drain_timeout: Duration,
 }
 
 fn default_delay() -> &'static str {
     if stderr().is_terminal() { "0s" } else { "5s" }
-}
-
-fn up_to_ten_minutes(text: &str) -> Result<Duration, String> {
-    duration::at_most(text, Duration::from_secs(600))
 }

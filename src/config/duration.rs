@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+/// Reads a length of time that somebody waits for: at most ten minutes.
+///
+/// # Errors
+/// As [`at_most`].
+pub(super) fn up_to_ten_minutes(text: &str) -> Result<Duration, String> {
+    at_most(text, Duration::from_secs(600))
+}
+
 /// Reads a length of time of at most `max`.
 ///
 /// # Errors
 /// One sentence that says what would be right.
-pub(super) fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
+fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
     let wanted = || format!("must be a length of time up to {}, as in 500ms, 10s or 2m", write(max));
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wanted)?;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue};
+
 /// One thing that is wrong with the configuration. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -16,6 +18,18 @@ impl Fault {
     /// `setting` is what the operator wrote (`KEYSTILE_LISTEN`, `--listen`), `problem` one sentence about it.
     pub fn new(setting: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { setting: setting.into(), problem: problem.into() }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// The same, about `setting` instead: where the value really came from.
+    #[must_use]
+    pub fn of(self, setting: impl Into<String>) -> Self {
+        Self { setting: setting.into(), ..self }
     }
 }
 
@@ -62,6 +76,26 @@ impl fmt::Display for Faults {
 }
 
 impl Error for Faults {}
+
+/// Why clap did not take `value`, in a sentence without its usage.
+pub fn problem_of(error: &clap::Error, value: &str) -> String {
+    let problem = match (error.get(ContextKind::ValidValue), error.source()) {
+        (Some(ContextValue::Strings(valid)), _) if !valid.is_empty() => {
+            format!("must be one of {}", valid.join(", "))
+        }
+        (_, Some(source)) => source.to_string(),
+        _ => "is not valid".to_owned(),
+    };
+    if problem.contains(value) || value.is_empty() { problem } else { format!("{value:?}: {problem}") }
+}
+
+/// Which of `known` somebody might have meant who wrote `name`.
+pub(super) fn similar<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    const ENOUGH: f64 = 0.75;
+    let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(score, _)| *score >= ENOUGH).map(|(_, known)| known)
+}
 
 /// A fault when the file at `path` cannot be opened for reading.
 pub(super) fn unreadable_file(setting: &str, path: &Path) -> Option<Fault> {

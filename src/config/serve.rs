@@ -13,11 +13,17 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
-use super::{Audit, Database, Decisions, Drain, Fault, Faults, Log, Telemetry, Tls, Tokens};
+use super::{
+    Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Log, Telemetry, Tls, Tokens,
+};
 
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
+    /// The configuration file.
+    #[command(flatten)]
+    pub config_file: ConfigFile,
+
     /// Address and port to serve gRPC on
     #[arg(long, value_name = "ADDRESS:PORT", env = "KEYSTILE_LISTEN", default_value = "127.0.0.1:50051",
           value_parser = listen_address)]
@@ -62,6 +68,10 @@ pub struct Serve {
     /// Metrics and traces.
     #[command(flatten)]
     pub telemetry: Telemetry,
+
+    /// All of these with where each came from, for whoever looks on.
+    #[arg(skip)]
+    pub effective: Effective,
 }
 
 impl Serve {

@@ -43,10 +43,16 @@ pub struct AuthLayer {
 }
 
 impl AuthLayer {
-    /// A layer that lets callers in by `auth`, and notes refused attempts in `refusals`.
+    /// A layer that lets callers in by `auth`.
     #[must_use]
-    pub fn new(auth: CallerAuth, refusals: Arc<Refusals>) -> Self {
-        Self { auth, refusals }
+    pub fn new(auth: CallerAuth) -> Self {
+        Self { auth, refusals: Arc::default() }
+    }
+
+    /// Notes refused attempts in `refusals`, for whoever writes them to the audit log.
+    #[must_use]
+    pub fn noting(self, refusals: Arc<Refusals>) -> Self {
+        Self { refusals, ..self }
     }
 }
 

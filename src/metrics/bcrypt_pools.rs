@@ -1,15 +1,11 @@
 //! bcrypt, which has threads of its own.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::{Counter, Gauge};
 use super::histogram::{Histogram, Scale};
-use super::page::Page;
+use super::page::{Group, Page};
 
 /// What bcrypt is run for.
 #[derive(Debug, Default)]
@@ -57,35 +53,34 @@ impl PoolMetrics {
     }
 }
 
-impl Collector for BcryptMetrics {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
+impl Group for BcryptMetrics {
+    fn write(&self, page: &mut Page) {
         let pools = [("prove", self.prove.as_ref()), ("create", self.create.as_ref())];
         let labels = |purpose| vec![("purpose", purpose)];
         page.gauges(
             "keystile_bcrypt_running",
             "bcrypt computations that run",
             pools.map(|(purpose, pool)| (labels(purpose), pool.running.get())),
-        )?;
+        );
         page.gauges(
             "keystile_bcrypt_waiting",
             "bcrypt computations that wait for a thread",
             pools.map(|(purpose, pool)| (labels(purpose), pool.waiting.get())),
-        )?;
+        );
         page.gauges(
             "keystile_bcrypt_threads",
             "Threads for bcrypt",
             pools.map(|(purpose, pool)| (labels(purpose), pool.threads())),
-        )?;
+        );
         page.histograms(
             "keystile_bcrypt_duration_seconds",
             "Time of one bcrypt computation, without its wait",
             pools.map(|(purpose, pool)| (labels(purpose), &pool.durations)),
-        )?;
+        );
         page.counters(
-            "keystile_bcrypt_refused",
+            "keystile_bcrypt_refused_total",
             "bcrypt computations that were refused because the queue was full",
             pools.map(|(purpose, pool)| (labels(purpose), pool.refused.get())),
-        )
+        );
     }
 }

@@ -1,16 +1,12 @@
 //! Calls over gRPC.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::{Counter, Gauge, Held};
 use super::histogram::{Histogram, Scale};
-use super::page::Page;
+use super::page::{Group, Page};
 
 /// gRPC's codes by their numbers.
 pub const CODES: [&str; 17] = [
@@ -129,9 +125,8 @@ impl MethodMetrics {
     }
 }
 
-impl Collector for CallMetrics {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
+impl Group for CallMetrics {
+    fn write(&self, page: &mut Page) {
         let mut methods: Vec<&MethodMetrics> = self.methods.values().map(AsRef::as_ref).collect();
         methods.sort_unstable_by_key(|method| method.name());
         methods.push(&self.unknown);
@@ -143,29 +138,29 @@ impl Collector for CallMetrics {
                 let by_code = method.durations();
                 by_code.map(|(code, it)| (vec![("method", method.name()), ("code", code)], it))
             }),
-        )?;
+        );
         page.gauges(
             "keystile_rpc_in_flight",
             "Calls that are being answered",
             methods.iter().map(|method| (vec![("method", method.name())], method.in_flight.get())),
-        )?;
+        );
         let reasons = self.reasons.iter().map(|(reason, counter)| (*reason, counter));
         page.counters(
-            "keystile_rpc_errors",
+            "keystile_rpc_errors_total",
             "Calls that ended in an error",
             reasons.chain([(OTHER, &self.other)]).map(|(reason, it)| (vec![("reason", reason)], it.get())),
-        )?;
-        page.counter("keystile_slow_calls", "Calls that took longer than --slow-call", self.slow.get())?;
-        page.gauge("keystile_connections", "Open connections of callers", self.connections.get())?;
+        );
+        page.counter("keystile_slow_calls_total", "Calls that took longer than --slow-call", self.slow.get());
+        page.gauge("keystile_connections", "Open connections of callers", self.connections.get());
         page.counter(
-            "keystile_connections_accepted",
+            "keystile_connections_accepted_total",
             "Connections taken in since the start",
             self.accepted.get(),
-        )?;
+        );
         page.histograms(
             "keystile_batch_requests",
             "Requests in one BatchAuthorize",
             [(Vec::new(), &self.batches)],
-        )
+        );
     }
 }

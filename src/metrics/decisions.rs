@@ -1,15 +1,11 @@
 //! Decisions, the tokens that they begin with, and the uses that they count.
 
-use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::Counter;
 use super::histogram::{Histogram, Scale};
-use super::page::Page;
+use super::page::{Group, Page};
 use crate::policy::{Reason, Revision};
 
 /// Reasons of decisions.
@@ -150,23 +146,22 @@ fn by_reason(counters: &[Counter; REASONS]) -> impl Iterator<Item = (&'static st
     Reason::ALL.into_iter().map(Reason::as_str).zip(counters.iter().map(Counter::get))
 }
 
-impl Collector for DecisionMetrics {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
+impl Group for DecisionMetrics {
+    fn write(&self, page: &mut Page) {
         let denied = by_reason(&self.denied).map(|(reason, count)| ("DENY", reason, count));
         page.counters(
-            "keystile_decisions",
+            "keystile_decisions_total",
             "Decisions, by what was decided and why",
             [("ALLOW", "NONE", self.allowed.get())]
                 .into_iter()
                 .chain(denied)
                 .map(|(decision, reason, count)| (vec![("decision", decision), ("reason", reason)], count)),
-        )?;
+        );
         page.counters(
-            "keystile_decisions_observed",
+            "keystile_decisions_observed_total",
             "Decisions that an observed check would have denied",
             by_reason(&self.observed).map(|(reason, count)| (vec![("reason", reason)], count)),
-        )?;
+        );
         page.histograms(
             "keystile_decision_duration_seconds",
             "Time of one decision, without gRPC",
@@ -175,36 +170,36 @@ impl Collector for DecisionMetrics {
                 (vec![("decision", "DENY")], &self.deny_durations),
                 (vec![("decision", "ERROR")], &self.error_durations),
             ],
-        )?;
+        );
         page.counters(
-            "keystile_token_proofs",
+            "keystile_token_proofs_total",
             "Tokens looked up, by whose they were and how that ended",
             [("judged", &self.judged), ("caller", &self.callers)].into_iter().flat_map(|(token, proofs)| {
                 let series = proofs.series().into_iter();
                 series.map(move |(outcome, count)| (vec![("token", token), ("outcome", outcome)], count))
             }),
-        )?;
+        );
         page.counter(
-            "keystile_digests_stored",
+            "keystile_digests_stored_total",
             "Imported secrets that got their digest after their first proof by bcrypt",
             self.digests_stored.get(),
-        )?;
+        );
         page.gauge(
             "keystile_change_revision",
             "The newest change that this replica has seen",
             self.revision.load(Ordering::Relaxed),
-        )?;
+        );
         page.gauge(
             "keystile_uses_pending_keys",
             "Keys with uses that are not written yet",
             self.uses_pending.load(Ordering::Relaxed),
-        )?;
+        );
         page.counters(
-            "keystile_uses_flushes",
+            "keystile_uses_flushes_total",
             "Writes of uses",
             [("ok", &self.flushes), ("error", &self.failed_flushes)]
                 .map(|(outcome, it)| (vec![("outcome", outcome)], it.get())),
-        )?;
-        page.counter("keystile_uses_dropped", "Uses that were not counted", self.dropped_uses.get())
+        );
+        page.counter("keystile_uses_dropped_total", "Uses that were not counted", self.dropped_uses.get())
     }
 }

@@ -1,15 +1,13 @@
 //! The process, by the names that Prometheus' own clients have for it. Linux tells of it in `/proc`; elsewhere
 //! there are none of these metrics.
 
+use std::fs;
 use std::str::FromStr;
-use std::{fmt, fs};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-use super::page::Page;
+use super::page::{Group, Page};
 
 /// This process.
 #[derive(Debug)]
@@ -57,23 +55,22 @@ fn number<N: FromStr>(text: &str) -> Option<N> {
     text.trim().parse().ok()
 }
 
-impl Collector for Process {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(stat) = Stat::read() else { return Ok(()) };
-        let mut page = Page::new(encoder);
-        page.counter_of_seconds("process_cpu_seconds", "CPU time of user and system", stat.cpu_seconds)?;
-        page.gauge("process_resident_memory_bytes", "Memory in RAM", stat.resident_bytes)?;
-        page.gauge("process_virtual_memory_bytes", "Address space", stat.virtual_bytes)?;
-        page.gauge("process_open_fds", "Open files and sockets", stat.open_fds)?;
+impl Group for Process {
+    fn write(&self, page: &mut Page) {
+        let Some(stat) = Stat::read() else { return };
+        page.counter_of_seconds("process_cpu_seconds_total", "CPU time of user and system", stat.cpu_seconds);
+        page.gauge("process_resident_memory_bytes", "Memory in RAM", stat.resident_bytes);
+        page.gauge("process_virtual_memory_bytes", "Address space", stat.virtual_bytes);
+        page.gauge("process_open_fds", "Open files and sockets", stat.open_fds);
         // Without a limit there is no number to write.
         let limit = getrlimit(Resource::Nofile).current.and_then(|limit| i64::try_from(limit).ok());
-        page.gauge("process_max_fds", "Most open files and sockets", limit.unwrap_or(i64::MAX))?;
-        page.gauge("process_threads", "Threads", stat.threads)?;
+        page.gauge("process_max_fds", "Most open files and sockets", limit.unwrap_or(i64::MAX));
+        page.gauge("process_threads", "Threads", stat.threads);
         page.gauge_of_seconds(
             "process_start_time_seconds",
             "When the process started, since 1970",
             stat.start_seconds,
-        )
+        );
     }
 }
 

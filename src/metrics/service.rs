@@ -1,12 +1,8 @@
 //! The service as a whole.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
-use super::page::Page;
+use super::page::{Group, Page};
 
 /// The service's.
 #[derive(Debug, Default)]
@@ -27,10 +23,9 @@ impl ServiceMetrics {
     }
 }
 
-impl Collector for ServiceMetrics {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
-        page.gauge("keystile_ready", "Whether the replica is ready to decide", i64::from(self.is_ready()))?;
-        page.info("keystile_build", "What runs", &vec![("version", env!("CARGO_PKG_VERSION"))])
+impl Group for ServiceMetrics {
+    fn write(&self, page: &mut Page) {
+        page.gauge("keystile_ready", "Whether the replica is ready to decide", i64::from(self.is_ready()));
+        page.gauges("keystile_build_info", "What runs", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)]);
     }
 }

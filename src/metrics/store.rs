@@ -5,12 +5,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::cells::{Counter, Gauge};
 use super::histogram::{Histogram, Scale};
-use super::page::Page;
+use super::page::{Group, Page};
 
 /// Whether a named call reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,9 +105,8 @@ impl StoreMetrics {
     }
 }
 
-impl Collector for StoreMetrics {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page::new(encoder);
+impl Group for StoreMetrics {
+    fn write(&self, page: &mut Page) {
         let Connections { idle, open, max, waiters } =
             self.pool.get().map_or_else(Connections::default, |pool| pool());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -121,18 +117,18 @@ impl Collector for StoreMetrics {
                 (vec![("state", "idle")], count(idle)),
                 (vec![("state", "in_use")], count(open.saturating_sub(idle))),
             ],
-        )?;
-        page.gauge("keystile_store_connections_max", "Most connections to PostgreSQL", count(max))?;
+        );
+        page.gauge("keystile_store_connections_max", "Most connections to PostgreSQL", count(max));
         page.gauge(
             "keystile_store_connection_waiters",
             "Calls that wait for a connection to PostgreSQL",
             count(waiters),
-        )?;
+        );
         page.gauge(
             "keystile_store_write_waiters",
             "Changes that wait for their turn to write",
             self.write_waiters.get(),
-        )?;
+        );
         let calls = self.calls.read().unwrap_or_else(PoisonError::into_inner);
         page.histograms(
             "keystile_store_call_duration_seconds",
@@ -140,9 +136,9 @@ impl Collector for StoreMetrics {
             calls
                 .iter()
                 .map(|((call, kind), it)| (vec![("call", *call), ("kind", kind.as_str())], it.as_ref())),
-        )?;
+        );
         page.counters(
-            "keystile_store_errors",
+            "keystile_store_errors_total",
             "Calls of the store that failed",
             [
                 ("unavailable", &self.unavailable),
@@ -152,6 +148,6 @@ impl Collector for StoreMetrics {
                 ("defect", &self.defect),
             ]
             .map(|(kind, it)| (vec![("kind", kind)], it.get())),
-        )
+        );
     }
 }

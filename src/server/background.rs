@@ -12,7 +12,7 @@ use super::health::Health;
 use super::parts::Parts;
 use super::purge;
 use super::stage::{Stage, Stages};
-use super::supervise::Supervisor;
+use super::supervise::{PartResult, Supervisor};
 use crate::admin::{Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
 use crate::embedded::Cluster;
@@ -32,9 +32,9 @@ pub(super) fn spawn(
 ) {
     let stages = supervisor.stages();
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
-    supervisor.spawn("flushing counts", Stage::Answered, async { Ok(flushing.await) });
+    supervisor.spawn("flushing counts", Stage::Answered, flushing);
     let following = health.clone().follow(store.clone(), stages.clone());
-    supervisor.spawn("following the store", Stage::Draining, async { Ok(following.await) });
+    supervisor.spawn("following the store", Stage::Draining, following);
     let purging = purge::run(parts.admin.clone(), stages.clone());
     supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
     let on = store.clone();
@@ -74,14 +74,14 @@ where
 }
 
 /// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered.
-async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
+async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) -> PartResult {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = &mut answered => return,
+            () = &mut answered => return Ok(()),
         }
         if let Err(error) = authorizer.uses().flush(&store).await {
             tracing::warn!(error = %error, "counts of uses could not be written; they are kept");

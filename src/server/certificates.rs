@@ -118,8 +118,9 @@ impl Certificates {
     }
 
     fn put_in_force(&self, current: Current) {
-        tracing::info!(expires_at = %current.expires_at, "new connections use the changed certificate");
+        let expires_at = current.expires_at;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        tracing::info!(%expires_at, "new connections use the changed certificate");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::EndSignal;
 use crate::admin::AdminError;
@@ -26,6 +27,39 @@ pub enum ServerError {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The database did not answer for as long as it was waited for.
+    #[error(
+        "the database {database} does not answer ({}): {why}; see that it runs and can be reached, or correct \
+         KEYSTILE_DATABASE_URL",
+        how_long(*waited)
+    )]
+    Unreachable {
+        /// Its URL, without secrets.
+        database: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// The last answer.
+        why: String,
+    },
+    /// The database answers and does not let us in.
+    #[error(
+        "the database {database} refuses the login: {why}; correct KEYSTILE_DATABASE_URL, or make the role"
+    )]
+    Refused {
+        /// Its URL, without secrets.
+        database: String,
+        /// Its words.
+        why: String,
+    },
+    /// The role may not do what has to be done.
+    #[error("the database role {0}")]
+    MissingRights(String),
+    /// What the database records of migrations is not what there is.
+    #[error("the database's schema is not whole: {0}")]
+    SchemaTorn(String),
+    /// A migration failed. It left nothing behind.
+    #[error("the database's schema could not be brought up to date, and was left as it is: {0}")]
+    Migration(String),
     /// The schema is behind this program.
     #[error(
         "the database's schema is behind this program by {0} migration(s): run `keystile migrate`, or set \
@@ -72,12 +106,12 @@ pub enum ServerError {
     #[error("the token file {0} must hold one token of 16 to 72 printable ASCII characters")]
     TokenFileContent(PathBuf),
     /// The address is taken, or not ours.
-    #[error("{address} cannot be listened on: {source}")]
+    #[error("{address} cannot be listened on: {}", why_not_listen(why))]
     Listen {
         /// Which.
         address: SocketAddr,
-        /// Why.
-        source: io::Error,
+        /// What the system says.
+        why: io::Error,
     },
     /// A file of TLS cannot be used.
     #[error("TLS: {0}")]
@@ -102,6 +136,26 @@ pub enum ServerError {
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(io::Error),
+}
+
+fn how_long(waited: Duration) -> String {
+    if waited.is_zero() { "asked once".to_owned() } else { format!("asked for {} s", waited.as_secs_f64()) }
+}
+
+fn why_not_listen(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there already: stop it, or choose another address by KEYSTILE_LISTEN"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose another by KEYSTILE_LISTEN".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not take that port: choose one above 1023 by KEYSTILE_LISTEN".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 impl From<InvalidPepperId> for ServerError {

@@ -20,6 +20,7 @@ use tonic_health::pb::health_server::Health as HealthService;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::stage::{Stage, Stages};
+use super::supervise::PartResult;
 use crate::metrics::ServiceMetrics;
 use crate::storage::{StorageError, Store, durability};
 
@@ -91,14 +92,14 @@ impl Health {
     }
 
     /// Asks the store twice a second and says what came of it, until the service drains.
-    pub(super) async fn follow(self, store: Store, stages: Stages) {
+    pub(super) async fn follow(self, store: Store, stages: Stages) -> PartResult {
         let mut tick = interval(ASK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = std::pin::pin!(stages.reached(Stage::Draining));
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = &mut draining => return,
+                () = &mut draining => return Ok(()),
             }
             let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
             // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.

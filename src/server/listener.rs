@@ -45,7 +45,7 @@ pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    attempt.await.map_err(|source| ServerError::Listen { address, source })
+    attempt.await.map_err(|why| ServerError::Listen { address, why })
 }
 
 /// What comes in.

@@ -80,7 +80,6 @@ impl Bound {
             }
             None => None,
         };
-        listener::warn_of_clear(address, certificates.as_ref());
         let closing = supervisor.stages().coming(Stage::Closing);
         let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
@@ -124,9 +123,10 @@ impl Bound {
             self.supervisor.spawn("following certificates", Stage::Closing, async { Ok(following.await) });
         }
         let Parts { admin, authorizer } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth, refusals), &self.metrics, clock));
+        self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
+        listener::warn_of_clear(self.address, self.certificates.as_ref());
         Running { bound: self, drain: config.drain.clone(), admin, authorizer, store }
     }
 

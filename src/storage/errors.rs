@@ -65,7 +65,29 @@ impl StorageError {
             _ => None,
         }
     }
+
+    /// Whether the database may answer if it is asked again.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Overloaded)
+    }
+
+    /// Whether the database answered, and does not let us in: asking again is of no use.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unavailable(words) if REFUSAL_WORDS.iter().any(|refusal| words.contains(refusal)))
+    }
 }
+
+/// What PostgreSQL (in English) and its driver say where a login is refused for good.
+const REFUSAL_WORDS: [&str; 6] = [
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied for database",
+    "password missing",
+];
 
 /// Only eight SQLSTATEs are typed by diesel; the others are told apart by PostgreSQL's (English) words.
 /// They all mean that the server is stopping, starting, overloaded or gave up waiting.

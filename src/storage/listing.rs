@@ -30,7 +30,7 @@ use order::{PlaceRow, Span};
 /// A page looks at so many keys at most while it walks in order.
 pub const WINDOW: i64 = 10_000;
 /// So many keys at most are put in order that an index of a filter has found.
-const FEW: i64 = 2_000;
+const FEW: i64 = 1_000;
 
 /// Narrows a list; every given field must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

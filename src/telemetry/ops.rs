@@ -115,10 +115,7 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<String> {
         "/healthz" => response(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" if metrics.service.is_ready() => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
         "/readyz" => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
-        "/metrics" => match metrics.page() {
-            page if page.is_empty() => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, page),
-            page => response(StatusCode::OK, CONTENT_TYPE, page),
-        },
+        "/metrics" => response(StatusCode::OK, CONTENT_TYPE, metrics.page()),
         _ => response(StatusCode::NOT_FOUND, TEXT, "/healthz, /readyz, /metrics\n".to_owned()),
     }
 }

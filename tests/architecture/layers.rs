@@ -64,7 +64,7 @@ const LAYERS: [Layer; 15] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 11] = [
+const RESERVED: [(&[&str], &[&str]); 10] = [
     (
         &[
             "diesel",
@@ -94,7 +94,6 @@ const RESERVED: [(&[&str], &[&str]); 11] = [
         &["grpc", "server", "cli"],
     ),
     (&["http", "http_body", "hyper", "hyper_util"], &["grpc", "telemetry", "server", "cli"]),
-    (&["prometheus_client"], &["metrics"]),
     (
         &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],
         &["grpc", "telemetry"],

@@ -14,6 +14,7 @@
 
 mod code;
 mod command_line;
+mod configuration;
 mod deploy;
 mod documents;
 mod layers;

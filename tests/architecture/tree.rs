@@ -9,8 +9,9 @@ use crate::code::blank;
 const NOT_OURS: [&str; 5] = ["target", ".git", ".venv", "proptest-regressions", "node_modules"];
 
 /// What is looked through as text beside Rust.
-const TEXT: [&str; 12] =
-    ["rs", "md", "toml", "proto", "sql", "sh", "py", "yml", "yaml", "json", "golden", "service"];
+const TEXT: [&str; 14] = [
+    "rs", "md", "toml", "proto", "sql", "sh", "py", "yml", "yaml", "json", "golden", "service", "tpl", "env",
+];
 
 /// Text without an extension.
 const TEXT_NAMES: [&str; 5] = ["Makefile", "Dockerfile", "run", ".gitignore", ".dockerignore"];

@@ -77,7 +77,7 @@ async fn an_embedded_service_keeps_its_administrator_keys_and_counts_through_sto
         second.arg("serve").env("KEYSTILE_DATA_DIR", dir.path()).env("KEYSTILE_LISTEN", "127.0.0.1:0");
         Process::run(second)
     };
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(74));
     let sentence = format!(
         "{} is in use by another Keystile (process {}): stop that one, or use another data directory",
         dir.path().canonicalize().unwrap().display(),
@@ -103,7 +103,7 @@ async fn an_embedded_service_keeps_its_administrator_keys_and_counts_through_sto
     let postmaster: i32 = postmaster.lines().next().unwrap().parse().unwrap();
     kill_process(Pid::from_raw(postmaster).unwrap(), Signal::KILL).unwrap();
     third.process.wait_for_log(|line| line.contains("the embedded PostgreSQL ended by itself (signal: 9"));
-    assert_eq!(third.process.exit().code(), Some(2), "so that whoever started it starts it again");
+    assert_eq!(third.process.exit().code(), Some(70), "so that whoever started it starts it again");
 
     let mut fourth = Embedded::start(dir.path()).await;
     fourth.use_key(&token).await;

@@ -31,6 +31,7 @@ mod first_session;
 mod harness;
 mod hostile;
 mod import;
+mod life;
 mod listing;
 mod lists_by_index;
 mod logs;

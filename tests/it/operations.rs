@@ -31,7 +31,7 @@ async fn what_is_not_there_is_said_so() {
     let head = request(&app.ops(), "HEAD", "/healthz").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let page = get(&app.ops(), "/metrics").await;
-    assert!(page.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", page.head);
+    assert!(page.head.contains("content-type: text/plain; version=0.0.4"), "{}", page.head);
     app.stop().await;
 }
 

@@ -146,7 +146,7 @@ async fn programs_that_migrate_at_once_take_turns_and_status_tells_before_and_af
 async fn serving_on_a_schema_that_is_behind_is_refused_unless_it_may_be_brought_forward() {
     let database = TestDatabase::unmigrated().await;
     let refused = Process::run(on(&database, &["serve"]));
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(65));
     let behind = migrations().len();
     let sentence = format!(
         "the database's schema is behind this program by {behind} migration(s): run `keystile migrate`, or set \
@@ -170,7 +170,7 @@ async fn serving_on_a_server_that_may_lose_what_it_acknowledged_is_refused() {
     let mut command = on(&database, &["serve"]);
     command.env_remove("KEYSTILE_ALLOW_DATA_LOSS");
     let refused = Process::run(command);
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(65));
     assert!(text(&refused.stderr).contains("runs with fsync=off: a crash may lose keys; turn it on"));
 }
 
@@ -184,6 +184,6 @@ async fn serving_on_a_schema_that_is_ahead_is_refused() {
     command.env("KEYSTILE_ALLOW_DATA_LOSS", "true").env("KEYSTILE_AUTO_MIGRATE", "true");
     let refused = Process::run(command);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert_eq!(refused.status.code(), Some(65), "{said}");
     assert!(said.contains("ahead of this program by 1 migration"), "{said}");
 }

@@ -55,13 +55,25 @@ fn time(event: &pb::AuditEvent) -> String {
 /// Why it was refused, what a plugin did, or which fields have changed.
 fn what(event: &pb::AuditEvent) -> String {
     if !event.refused_reason.is_empty() {
-        return format!("refused: {}", event.refused_reason);
+        let times = match attempts(event) {
+            Some(attempts) if attempts > 1.0 => format!(", {attempts} times"),
+            _ => String::new(),
+        };
+        return format!("refused: {}{times}", event.refused_reason);
     }
     if let Some(plugin) = &event.plugin_event {
         let ended = if plugin.success { "" } else { ", failed" };
         return format!("{} {} {}{ended}", plugin.plugin_id, plugin.event_type, plugin.action);
     }
     summary(&changed(event.before.as_ref(), event.after.as_ref()), SHOWN)
+}
+
+/// How many refused attempts an event stands for.
+fn attempts(event: &pb::AuditEvent) -> Option<f64> {
+    match event.after.as_ref()?.fields.get("attempts")?.kind.as_ref()? {
+        Kind::NumberValue(attempts) => Some(*attempts),
+        _ => None,
+    }
 }
 
 /// The fields that differ; none for what is new or gone as a whole.
@@ -136,6 +148,8 @@ EVENT  TIME                  ACTOR  ACTION       RESOURCE  FROM      WHAT
     fn a_refused_attempt_and_a_plugins_event_say_so() {
         let refused = pb::AuditEvent { refused_reason: "CALLER_SCOPE_MISSING".into(), ..event() };
         assert_eq!(what(&refused), "refused: CALLER_SCOPE_MISSING");
+        let often = pb::AuditEvent { after: object(&[("attempts", Kind::NumberValue(3.0))]), ..refused };
+        assert_eq!(what(&often), "refused: CALLER_SCOPE_MISSING, 3 times");
         let plugin = pb::PluginEvent {
             plugin_id: "billing".into(),
             event_type: "sync".into(),

@@ -189,13 +189,17 @@ impl Span {
         self.add_comparison(statement, " AND ", operator, until);
     }
 
-    /// Behind a place; said so that the index of the order is of no use for it.
+    /// Behind a place; said so that the index of the order is of no use for it: it would be walked again.
     pub(super) fn add_behind(&self, statement: &mut Statement, place: &Position) {
-        let operator = if self.order.descending { ">" } else { "<" };
-        statement.add(" AND NOT (", []);
-        self.add_comparison(statement, "", operator, place);
         let (id, key_id) = (self.order.field.id(), place.key_id.get());
-        statement.add(&format!(" OR {id} + 0 = ?)"), [Bind::Number(key_id)]);
+        if self.order.field == OrderField::KeyId {
+            let operator = if self.order.descending { "<" } else { ">" };
+            return statement.add(&format!(" AND {id} + 0 {operator} ?"), [Bind::Number(key_id)]);
+        }
+        statement.add(" AND NOT (", []);
+        let operator = if self.order.descending { ">=" } else { "<=" };
+        self.add_comparison(statement, "", operator, place);
+        statement.add(")", []);
     }
 
     fn add_comparison(&self, statement: &mut Statement, head: &str, operator: &str, place: &Position) {

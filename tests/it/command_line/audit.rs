@@ -30,8 +30,10 @@ async fn refused_attempts_and_events_of_plugins_are_listed() {
     let reader = Shell::with(&app, &app.service_token("keystile.read").await);
     let told = reader.refused(&["keys", "revoke", "1"]).await;
     assert!(told.contains("keystile.admin"), "{told}");
+    // They are written together, a moment later.
+    app.database.until("SELECT count(*) FROM audit_events WHERE refused_reason <> ''").await;
     let refused = shell.ok(&["audit", "list", "--refused"]).await;
-    assert!(refused.out.contains("CALLER_SCOPE_MISSING"), "{refused:?}");
+    assert!(refused.out.contains("refused: CALLER_SCOPE_MISSING"), "{refused:?}");
 
     let record = ["audit", "record", "--plugin-id=billing", "--event-type=sync", "--action=write"];
     let recorded = shell.ok(&[&record[..], &["--error=no route", "--duration=120ms"]].concat()).await;

@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// How long a start may take: only a test that would fail waits so long.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -43,6 +45,13 @@ impl Process {
 
     /// Starts `keystile serve` with these settings on a free port, and returns when it serves.
     pub fn serve(settings: &[(&str, &str)]) -> Self {
+        let mut process = Self::start(settings);
+        process.wait_for_message("serving");
+        process
+    }
+
+    /// The same, and returns when it listens: it may not serve yet.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
         let mut command = Self::command();
         command.arg("serve").env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
         command.env("KEYSTILE_DRAIN_DELAY", "0s");
@@ -58,10 +67,15 @@ impl Process {
             }
         });
         let mut process = Self { child, address: String::new(), log, seen: Vec::new() };
-        let serving = process.wait_for_log(|line| line.contains("\"message\":\"serving\""));
-        let line: serde_json::Value = serde_json::from_str(&serving).unwrap();
-        process.address = line["address"].as_str().unwrap().to_owned();
+        let listening = process.wait_for_message("listening; the service is starting");
+        process.address = listening["address"].as_str().unwrap().to_owned();
         process
+    }
+
+    /// The next line of the log with this message.
+    pub fn wait_for_message(&mut self, message: &str) -> serde_json::Value {
+        let message = format!("\"message\":\"{message}\"");
+        serde_json::from_str(&self.wait_for_log(|line| line.contains(&message))).unwrap()
     }
 
     /// The next line of the log that fits; fails when the process ends without it.
@@ -112,11 +126,19 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM, and its exit.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap()
+    }
+
+    /// What it logs from now to its end.
+    pub fn rest_of_log(&mut self) -> Vec<String> {
+        self.log.iter().collect()
     }
 }
 

@@ -115,7 +115,8 @@ async fn every_further_filter_narrows() {
     let expires_before = of(Filter { expires_before: time("2036-01-02T00:00:00Z"), ..Default::default() });
     let used_after = of(Filter { last_used_after: time("2026-03-04T00:00:00Z"), ..Default::default() });
     let used_before = of(Filter { last_used_before: time("2026-03-02T00:00:00Z"), ..Default::default() });
-    let cases: [(&str, Filter, fn(i64) -> bool); 15] = [
+    type Fits = fn(i64) -> bool;
+    let cases: [(&str, Filter, Fits); 15] = [
         ("scope below a wildcard", scope("a.b"), |n| [1, 2, 3].contains(&(n % 5))),
         ("scope of one segment", scope("c"), |n| [3, 4].contains(&(n % 5))),
         ("scope that is a wildcard's own", scope("a"), |n| n % 5 == 3),

@@ -1,0 +1,108 @@
+//! The orderly end, and the one at once.
+
+use std::net::TcpStream;
+
+use diesel_async::SimpleAsyncConnection as _;
+use keystile::grpc::pb;
+use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use keystile::grpc::pb::key_service_client::KeyServiceClient;
+use rustix::process::Signal;
+use tokio::task::block_in_place;
+use tonic::Streaming;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::{FOLLOWING, Served, check, connect_to};
+use crate::harness::{Process, connect, eventually};
+
+async fn watch(process: &Process) -> Streaming<HealthCheckResponse> {
+    let request = HealthCheckRequest { service: String::new() };
+    HealthClient::new(connect_to(process).await).watch(request).await.unwrap().into_inner()
+}
+
+async fn next(watched: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
+    watched.message().await.unwrap().map(|told| told.status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_program_says_so_and_answers_until_a_second_signal_ends_it_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let served = Served::new().await;
+        let mut process = served.serve(&[("KEYSTILE_DRAIN_DELAY", "10m")]);
+        let mut watched = watch(&process).await;
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
+        process.signal(Signal::TERM);
+        assert_eq!(
+            next(&mut watched).await,
+            Some(ServingStatus::NotServing),
+            "seen before the listener closes"
+        );
+
+        let channel = connect_to(&process).await;
+        for name in FOLLOWING {
+            assert_eq!(check(&channel, name).await, ServingStatus::NotServing, "{name}");
+        }
+        assert_eq!(check(&channel, "liveness").await, ServingStatus::Serving);
+        let mut authorize = AuthorizeServiceClient::new(connect(&process.address, &served.token));
+        let request = pb::AuthorizeRequest { token: served.token.clone().into(), ..Default::default() };
+        authorize.authorize(request).await.expect("what arrives is answered");
+
+        process.signal(signal);
+        assert_eq!(block_in_place(|| process.exit()).code(), Some(code));
+        let log = block_in_place(|| process.rest_of_log()).join("\n");
+        assert!(log.contains("came twice: ended at once"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_is_finished_its_count_is_written_and_a_watch_holds_nothing_up() {
+    let served = Served::new().await;
+    // Nothing here takes a minute: what did not end by itself would be given up with a warning.
+    let mut process = served.serve(&[("KEYSTILE_DRAIN_TIMEOUT", "1m")]);
+    let mut watched = watch(&process).await;
+    assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
+    let client = connect(&process.address, &served.token);
+    let request = pb::AuthorizeRequest { token: served.token.clone().into(), ..Default::default() };
+    AuthorizeServiceClient::new(client.clone()).authorize(request).await.unwrap();
+
+    let mut holder = served.database.session().await;
+    holder.batch_execute("BEGIN; LOCK TABLE revision_counter IN EXCLUSIVE MODE").await.unwrap();
+    let key = pb::Key { user_id: 1, display_name: "held".into(), ..Default::default() };
+    let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let held = tokio::spawn(async move { KeyServiceClient::new(client).create_key(create).await });
+    served.database.until_blocked().await;
+
+    process.signal(Signal::TERM);
+    assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut watched).await, None, "the end of a watch is no error");
+    let address = process.address.clone();
+    eventually("the listener closes", async || TcpStream::connect(&address).is_err()).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    held.await.unwrap().expect("the call that was under way is answered");
+    assert_eq!(block_in_place(|| process.exit()).code(), Some(0));
+
+    let log = block_in_place(|| process.rest_of_log()).join("\n");
+    assert!(log.contains("\"message\":\"stopped\"") && !log.contains("given up"), "{log}");
+    let counted = "SELECT sum(authorized_count) FROM key_usage";
+    assert_eq!(served.database.number(counted).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_too_long_is_given_up() {
+    let served = Served::new().await;
+    let mut process = served.serve(&[("KEYSTILE_DRAIN_TIMEOUT", "100ms")]);
+    let client = connect(&process.address, &served.token);
+    let mut holder = served.database.session().await;
+    holder.batch_execute("BEGIN; LOCK TABLE revision_counter IN EXCLUSIVE MODE").await.unwrap();
+    let key = pb::Key { user_id: 1, display_name: "held".into(), ..Default::default() };
+    let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let held = tokio::spawn(async move { KeyServiceClient::new(client).create_key(create).await });
+    served.database.until_blocked().await;
+    process.signal(Signal::TERM);
+    assert_eq!(block_in_place(|| process.exit()).code(), Some(0));
+    let log = block_in_place(|| process.rest_of_log()).join("\n");
+    assert!(log.contains("\"part\":\"serving\"") && log.contains("given up: it took too long"), "{log}");
+    held.await.unwrap().unwrap_err();
+    holder.batch_execute("COMMIT").await.unwrap();
+}
