@@ -49,7 +49,7 @@ pub async fn serve(config: Serve) -> Result<(), ServerError> {
         error = bound.died() => Err(error),
         signal = signals.next() => {
             tracing::info!(signal = %signal, "stopping before it has started");
-            return bound.abandon().await;
+            return unless_hurried(&mut signals, bound.abandon()).await;
         }
     };
     let prepared = match prepared {
@@ -78,6 +78,14 @@ pub async fn serve(config: Serve) -> Result<(), ServerError> {
             Some(error) => running.give_up().await.and(Err(error)),
         }
     };
+    unless_hurried(&mut signals, stopping).await
+}
+
+/// Stops in order, or at once when a further signal comes.
+async fn unless_hurried(
+    signals: &mut Signals,
+    stopping: impl Future<Output = Result<(), ServerError>>,
+) -> Result<(), ServerError> {
     tokio::select! {
         stopped = stopping => stopped,
         signal = signals.next() => {

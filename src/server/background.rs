@@ -12,7 +12,7 @@ use super::health::Health;
 use super::parts::Parts;
 use super::purge;
 use super::stage::{Stage, Stages};
-use super::supervise::{PartResult, Supervisor};
+use super::supervise::Supervisor;
 use crate::admin::{Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
 use crate::embedded::Cluster;
@@ -32,19 +32,19 @@ pub(super) fn spawn(
 ) {
     let stages = supervisor.stages();
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
-    supervisor.spawn("flushing counts", Stage::Answered, flushing);
+    supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
     let following = health.clone().follow(store.clone(), stages.clone());
     supervisor.spawn("following the store", Stage::Draining, following);
     let purging = purge::run(parts.admin.clone(), stages.clone());
-    supervisor.spawn("purging", Stage::Draining, async { Ok(purging.await) });
+    supervisor.spawn_sure("purging", Stage::Draining, purging);
     let on = store.clone();
     let writing =
         told(stages.clone(), Stage::Answered, async move |stop| refusals.keep_writing(&on, stop).await);
-    supervisor.spawn("recording refusals", Stage::Answered, async { Ok(writing.await) });
+    supervisor.spawn_sure("recording refusals", Stage::Answered, writing);
     let on = store.clone();
     let removing =
         told(stages, Stage::Draining, async move |stop| remove_old_lines(on, retention, stop).await);
-    supervisor.spawn("removing old lines", Stage::Draining, async { Ok(removing.await) });
+    supervisor.spawn_sure("removing old lines", Stage::Draining, removing);
 }
 
 /// Keeps the private database until nothing needs it any more.
@@ -74,14 +74,14 @@ where
 }
 
 /// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered.
-async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) -> PartResult {
+async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = &mut answered => return Ok(()),
+            () = &mut answered => return,
         }
         if let Err(error) = authorizer.uses().flush(&store).await {
             tracing::warn!(error = %error, "counts of uses could not be written; they are kept");

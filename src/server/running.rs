@@ -118,9 +118,9 @@ impl Bound {
             background::spawn_cluster(&mut self.supervisor, cluster);
         }
         if let Some(certificates) = &self.certificates {
-            let draining = self.supervisor.stages().coming(Stage::Closing);
-            let following = Arc::clone(certificates).follow(clock.clone(), draining);
-            self.supervisor.spawn("following certificates", Stage::Closing, async { Ok(following.await) });
+            let closing = self.supervisor.stages().coming(Stage::Closing);
+            let following = Arc::clone(certificates).follow(clock.clone(), closing);
+            self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer } = parts.clone();
         self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));

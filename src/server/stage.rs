@@ -40,7 +40,7 @@ impl Stages {
     }
 
     /// [`Stages::reached`], for whoever outlives this.
-    pub(super) fn coming(self, stage: Stage) -> impl Future<Output = ()> + Send + 'static {
-        async move { self.reached(stage).await }
+    pub(super) async fn coming(self, stage: Stage) {
+        self.reached(stage).await;
     }
 }

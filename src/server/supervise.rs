@@ -65,6 +65,19 @@ impl Supervisor {
         self.parts.insert(handle.id(), Part { name, until, handle });
     }
 
+    /// [`Supervisor::spawn`] for a part that has no way to fail but to panic.
+    pub(super) fn spawn_sure(
+        &mut self,
+        name: &'static str,
+        until: Stage,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn(name, until, async {
+            part.await;
+            Ok(())
+        });
+    }
+
     /// Waits until a part ends that should not have, and says why. May be given up on and called again.
     pub(super) async fn died(&mut self) -> ServerError {
         loop {

@@ -1,6 +1,7 @@
 //! The orderly end, and the one at once.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
@@ -8,6 +9,7 @@ use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use rustix::process::Signal;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 use tonic::Streaming;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -16,13 +18,17 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::{FOLLOWING, Served, check, connect_to};
 use crate::harness::{Process, connect, eventually};
 
+/// Only a test that would fail waits so long.
+const TOLD_MAX: Duration = Duration::from_secs(30);
+
 async fn watch(process: &Process) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: String::new() };
     HealthClient::new(connect_to(process).await).watch(request).await.unwrap().into_inner()
 }
 
 async fn next(watched: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
-    watched.message().await.unwrap().map(|told| told.status())
+    let told = timeout(TOLD_MAX, watched.message()).await.expect("health is silent");
+    told.unwrap().map(|told| told.status())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,7 +240,7 @@ impl Store {
             Some("OWNER_DISABLED")
         } else if key.expire.is_some_and(|expire| expire <= now) {
             Some("KEY_EXPIRED")
-        } else if !scopes.iter().all(|scope| granted(scope)) {
+        } else if !scopes.iter().all(granted) {
             Some("SCOPE_MISSING")
         } else if !named(&key.models, model) {
             Some("MODEL_NOT_ALLOWED")
