@@ -1,37 +1,16 @@
-//! What `keystile doctor` looks at: the server's settings, the role's rights, the tables, the clock, and under
-//! which peppers digests were made. Nothing is changed: the one write is rolled back.
+//! What `keystile doctor` looks at beside what every start does (`probe`): the server's settings, the clock, and
+//! under which peppers digests were made. Nothing is changed: the one write is rolled back.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use secrecy::SecretSlice;
 
 use super::peppers::DATABASE_PEPPER_ID;
-use super::schema::{
-    api_keys, audit_events, budget_periods, budgets, change_log, idempotent_requests, key_digests,
-    key_secrets, key_usage, owners, peppers, revision_counter,
-};
+use super::schema::{peppers, revision_counter};
 use super::{StorageError, Store};
-
-/// The rights that serving needs, by table. Inserting into an identity column needs none on its sequence, and
-/// what a foreign key deletes is deleted by the tables' owner.
-pub const NEEDED_RIGHTS: [(&str, &[&str]); 13] = [
-    ("__diesel_schema_migrations", &["SELECT"]),
-    ("owners", &["SELECT", "INSERT", "UPDATE"]),
-    ("api_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("key_secrets", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("key_digests", &["SELECT", "INSERT"]),
-    ("key_usage", &["SELECT", "INSERT", "UPDATE"]),
-    ("budgets", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("budget_periods", &["SELECT", "INSERT", "DELETE"]),
-    ("revision_counter", &["SELECT", "UPDATE"]),
-    ("change_log", &["SELECT", "INSERT", "DELETE"]),
-    ("audit_events", &["SELECT", "INSERT", "DELETE"]),
-    ("peppers", &["SELECT", "INSERT"]),
-    ("idempotent_requests", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-];
 
 /// How many digests are looked at: enough to see a pepper that is missing, and quick on any table.
 pub const DIGESTS_SAMPLED: i64 = 10_000;
@@ -72,9 +51,6 @@ pub struct ServerFacts {
     /// It is a superuser.
     #[diesel(sql_type = Bool)]
     pub is_superuser: bool,
-    /// It may make tables, as migrations do.
-    #[diesel(sql_type = Bool)]
-    pub may_create: bool,
     /// Connections that are left to the role: the lowest of the limits of server, database and role.
     #[diesel(sql_type = BigInt)]
     pub connections_max: i64,
@@ -94,7 +70,6 @@ const FACTS: &str = "SELECT current_setting('server_version_num')::int AS versio
     (SELECT count(*) FROM pg_stat_replication) AS standbys, \
     current_user::text AS role, \
     (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser, \
-    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, \
     (SELECT min(most) FROM (VALUES \
         (current_setting('max_connections')::bigint - CASE WHEN rolsuper THEN 0 ELSE \
             current_setting('superuser_reserved_connections')::bigint \
@@ -125,72 +100,33 @@ pub async fn server_time(connection: &mut AsyncPgConnection) -> Result<DateTime<
     Ok(sql_query("SELECT clock_timestamp() AS time").get_result::<Row>(connection).await?.time)
 }
 
-/// A right that the role needs and does not have.
-#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
-pub struct MissingRight {
-    /// The table, or sequence.
-    #[diesel(sql_type = Text)]
-    pub relation: String,
-    /// `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
-    #[diesel(sql_type = Text)]
-    pub right: String,
+/// What the role may do beyond what serving needs at once ([`probe`](super::probe) has that).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
+pub struct FurtherRights {
+    /// It may remove old lines of the change log.
+    #[diesel(sql_type = Bool)]
+    pub may_prune_changes: bool,
+    /// It may remove old lines of the audit log.
+    #[diesel(sql_type = Bool)]
+    pub may_prune_audit: bool,
+    /// It may raise the ids of new keys above imported ones.
+    #[diesel(sql_type = Bool)]
+    pub may_import: bool,
 }
 
-/// The rights of [`NEEDED_RIGHTS`] that the role does not have on tables that are there.
+/// What the role may do beyond serving; what is not there may be done.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn missing_rights(connection: &mut AsyncPgConnection) -> Result<Vec<MissingRight>, StorageError> {
-    let pairs = NEEDED_RIGHTS.iter().flat_map(|(table, rights)| rights.iter().map(move |it| (*table, *it)));
-    let (tables, rights): (Vec<&str>, Vec<&str>) = pairs.unzip();
-    let missing = sql_query(
-        "SELECT relation, \"right\" FROM unnest($1, $2) WITH ORDINALITY AS needed (relation, \"right\", place) \
-         WHERE NOT has_table_privilege(to_regclass(relation), \"right\") ORDER BY place",
-    );
-    Ok(missing.bind::<Array<Text>, _>(tables).bind::<Array<Text>, _>(rights).load(connection).await?)
-}
-
-/// Whether `keystile import` may raise the ids of new keys above imported ones, where the sequence is there.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn may_set_sequence(connection: &mut AsyncPgConnection) -> Result<bool, StorageError> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Bool)]
-        may: bool,
-    }
-    let asked = "SELECT coalesce(has_sequence_privilege(to_regclass('api_keys_key_id_seq'), 'SELECT') \
-                 AND has_sequence_privilege(to_regclass('api_keys_key_id_seq'), 'UPDATE'), true) AS may";
-    Ok(sql_query(asked).get_result::<Row>(connection).await?.may)
-}
-
-/// The tables that cannot be read as this program reads them (a table or column is missing), with PostgreSQL's
-/// words.
-pub async fn broken_tables(connection: &mut AsyncPgConnection) -> Vec<(&'static str, String)> {
-    let mut broken = Vec::new();
-    macro_rules! read_none_of {
-        ($($table:ident),+) => {
-            $(if let Err(error) = $table::table.limit(0).execute(connection).await {
-                broken.push((stringify!($table), StorageError::from(error).to_string()));
-            })+
-        };
-    }
-    read_none_of!(
-        owners,
-        api_keys,
-        key_secrets,
-        key_digests,
-        key_usage,
-        budgets,
-        budget_periods,
-        revision_counter,
-        change_log,
-        audit_events,
-        peppers,
-        idempotent_requests
-    );
-    broken
+pub async fn further_rights(connection: &mut AsyncPgConnection) -> Result<FurtherRights, StorageError> {
+    // Lines are locked before they are removed, which takes UPDATE.
+    let asked = "SELECT coalesce(has_table_privilege(to_regclass('change_log'), 'DELETE') \
+                     AND has_table_privilege(to_regclass('change_log'), 'UPDATE'), true) AS may_prune_changes, \
+                 coalesce(has_table_privilege(to_regclass('audit_events'), 'DELETE') \
+                     AND has_table_privilege(to_regclass('audit_events'), 'UPDATE'), true) AS may_prune_audit, \
+                 coalesce(has_sequence_privilege(to_regclass('api_keys_key_id_seq'), 'SELECT') \
+                     AND has_sequence_privilege(to_regclass('api_keys_key_id_seq'), 'UPDATE'), true) AS may_import";
+    Ok(sql_query(asked).get_result(connection).await?)
 }
 
 /// The pepper that is kept in the database, where there is one.
@@ -262,23 +198,5 @@ pub async fn trial_write(store: &Store) -> Result<(), StorageError> {
     match tried {
         Ok(()) | Err(Trial::Passed) => Ok(()),
         Err(Trial::Failed(error)) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_table_has_its_rights() {
-        let schema = include_str!("schema.rs");
-        let tables =
-            schema.split("diesel::table! {\n    ").skip(1).filter_map(|block| block.split(' ').next());
-        let mut tables: BTreeSet<&str> = tables.collect();
-        assert!(tables.contains("api_keys"));
-        tables.insert("__diesel_schema_migrations");
-        assert_eq!(NEEDED_RIGHTS.map(|(table, _)| table).into_iter().collect::<BTreeSet<_>>(), tables);
     }
 }

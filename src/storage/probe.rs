@@ -15,7 +15,7 @@ use super::pool::Session;
 use super::{StorageError, schema};
 
 /// The tables, each with the rights on it that the service needs.
-const TABLES: [(&str, &[&str]); 11] = [
+pub const TABLES: [(&str, &[&str]); 12] = [
     ("owners", &CHANGE),
     ("api_keys", &CHANGE),
     ("key_secrets", &CHANGE),
@@ -26,6 +26,7 @@ const TABLES: [(&str, &[&str]); 11] = [
     ("revision_counter", &["SELECT", "UPDATE"]),
     ("change_log", &APPEND),
     ("audit_events", &APPEND),
+    ("idempotent_requests", &CHANGE),
     ("peppers", &APPEND),
 ];
 const CHANGE: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
@@ -96,7 +97,7 @@ pub async fn read_nothing(session: &mut Session) -> Result<(), StorageError> {
 }
 
 /// One for each table. They have nothing to bind.
-fn queries() -> [String; 11] {
+fn queries() -> [String; 12] {
     fn of(query: impl QueryFragment<Pg>) -> String {
         // What diesel writes behind it about binds is a comment in SQL.
         format!("{}\n", debug_query::<Pg, _>(&query))
@@ -113,6 +114,7 @@ fn queries() -> [String; 11] {
         of(schema::revision_counter::table.filter(nothing())),
         of(schema::change_log::table.filter(nothing())),
         of(schema::audit_events::table.filter(nothing())),
+        of(schema::idempotent_requests::table.filter(nothing())),
         of(schema::peppers::table.filter(nothing())),
     ]
 }

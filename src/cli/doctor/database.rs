@@ -10,9 +10,7 @@ use super::peppers;
 use super::report::Report;
 use crate::clock::{Clock, monotonic_now};
 use crate::config::Serve;
-use crate::storage::inspection::{self, MissingRight};
-use crate::storage::migrations;
-use crate::storage::{Connection, StorageError, Store};
+use crate::storage::{Connection, StorageError, Store, inspection, migrations, probe};
 
 /// How often the server is asked for the time: the quickest answer says most.
 const TIME_TRIES: u32 = 7;
@@ -67,7 +65,10 @@ pub async fn examine(url: &SecretString, context: &Context<'_>, report: &mut Rep
         }
         Err(error) => report.fail("database", error.to_string(), ""),
     }
-    let is_whole = schema(&store, &mut connection, context, facts.may_create, report).await;
+    let is_whole = schema(&store, &mut connection, context, report).await.unwrap_or_else(|error| {
+        report.fail("schema", error.to_string(), "");
+        false
+    });
     if !is_whole {
         report.skip("peppers", "not looked at: the schema comes first");
         report.skip("write", "not tried: the schema comes first");
@@ -121,43 +122,31 @@ async fn schema(
     store: &Store,
     connection: &mut Connection,
     context: &Context<'_>,
-    may_create: bool,
     report: &mut Report,
-) -> bool {
-    let keeps_audit = context.serve.audit.retention.days().is_none();
-    // Lines that are kept for ever may be protected against the service itself.
-    let is_needed =
-        |it: &MissingRight| !(keeps_audit && it.relation == "audit_events" && it.right == "DELETE");
-    let missing: Vec<MissingRight> = match inspection::missing_rights(connection).await {
-        Ok(missing) => missing.into_iter().filter(is_needed).collect(),
-        Err(error) => {
-            report.fail("rights", error.to_string(), "");
-            return false;
-        }
-    };
+) -> Result<bool, StorageError> {
+    let access = probe::access(connection).await?;
+    let further = inspection::further_rights(connection).await?;
     let migrates = context.is_embedded || context.serve.database.auto_migrate;
     let mut is_whole = match migrations::status(store).await {
-        Ok(status) => judge::schema(&status, migrates, may_create, report),
-        Err(error) => {
-            report.fail("schema", error.to_string(), "");
-            false
-        }
+        Ok(status) => judge::schema(&status, migrates, &access, report),
+        // Without the right to read it, which is a finding of its own.
+        Err(_) if !access.missing_rights.is_empty() => false,
+        Err(error) => return Err(error),
     };
-    if is_whole {
-        let broken = inspection::broken_tables(connection).await;
-        let is_closed = |table: &str| missing.iter().any(|MissingRight { relation, .. }| relation == table);
-        for (table, error) in broken.iter().filter(|(table, _)| !is_closed(table)) {
-            is_whole = false;
-            report.fail(
-                "schema",
-                format!("the table {table} is not as the migrations made it: {error}"),
-                "Somebody has changed it by hand: undo that, or restore a backup.",
-            );
-        }
+    if is_whole
+        && access.missing_rights.is_empty()
+        && let Err(error) = probe::read_nothing(connection).await
+    {
+        is_whole = false;
+        report.fail(
+            "schema",
+            format!("it is not as the migrations made it: {error}"),
+            "Somebody has changed it by hand: undo that, or restore a backup.",
+        );
     }
-    let may_import = inspection::may_set_sequence(connection).await.unwrap_or(true);
-    judge::rights(&missing, may_import, report);
-    is_whole && missing.is_empty()
+    let prunes_audit = context.serve.audit.retention.days().is_some();
+    judge::rights(&access, further, prunes_audit, report);
+    Ok(is_whole && access.missing_rights.is_empty())
 }
 
 async fn write(store: &Store, report: &mut Report) {

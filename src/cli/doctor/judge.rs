@@ -7,8 +7,9 @@ use chrono::TimeDelta;
 use super::database::{Context, TimeAsked};
 use super::report::Report;
 use crate::storage::durability::SERVER_VERSION_MIN;
-use crate::storage::inspection::{MissingRight, ServerFacts};
+use crate::storage::inspection::{FurtherRights, ServerFacts};
 use crate::storage::migrations::SchemaStatus;
+use crate::storage::probe::Access;
 
 /// A decision reads the database once: this much is added to every one of them.
 const FAR_AWAY: Duration = Duration::from_millis(20);
@@ -152,26 +153,31 @@ pub fn clock(asked: TimeAsked, report: &mut Report) {
 }
 
 /// Whether the schema is this program's. `migrates`: `serve` brings it up to date by itself.
-pub fn schema(status: &SchemaStatus, migrates: bool, may_create: bool, report: &mut Report) -> bool {
+pub fn schema(status: &SchemaStatus, migrates: bool, access: &Access, report: &mut Report) -> bool {
     let SchemaStatus { applied, pending, unknown } = status;
+    let missing = access.missing_tables();
     if !unknown.is_empty() {
         let what = format!("ahead of this program by {} ({})", count(unknown.len()), unknown.join(", "));
         report.fail("schema", what, "Run the newer program that made them, or one after it.");
-        return false;
-    }
-    if pending.is_empty() {
+    } else if applied.is_empty() && !access.present.is_empty() {
+        let what = "tables of Keystile are there, but no record of the migrations that make them";
+        report.fail("schema", what, "Restore the database from a backup, or name an empty one.");
+    } else if !pending.is_empty() {
+        let what = format!("behind this program by {} ({})", count(pending.len()), pending.join(", "));
+        let advice =
+            "The role may not make tables: run `keystile migrate` with a role that owns the database.";
+        match (migrates, access.may_create) {
+            (true, true) => report.warn("schema", what, "The next start of `serve` brings it up to date."),
+            (_, true) => report.fail("schema", what, "Run `keystile migrate`."),
+            (_, false) => report.fail("schema", what, advice),
+        }
+    } else if !missing.is_empty() {
+        let what =
+            format!("these tables are missing, though all migrations have run: {}", missing.join(", "));
+        report.fail("schema", what, "Restore the database from a backup.");
+    } else {
         report.ok("schema", format!("up to date, {} applied", count(applied.len())));
         return true;
-    }
-    let what = format!("behind this program by {} ({})", count(pending.len()), pending.join(", "));
-    match (migrates, may_create) {
-        (true, true) => report.warn("schema", what, "The next start of `serve` brings it up to date."),
-        (_, true) => report.fail("schema", what, "Run `keystile migrate`."),
-        (_, false) => report.fail(
-            "schema",
-            what,
-            "The role may not make tables: run `keystile migrate` with a role that owns the database.",
-        ),
     }
     false
 }
@@ -180,30 +186,52 @@ fn count(migrations: usize) -> String {
     format!("{migrations} migration{}", if migrations == 1 { "" } else { "s" })
 }
 
-/// Whether the role may do what serving takes.
-pub fn rights(missing: &[MissingRight], may_import: bool, report: &mut Report) {
-    if missing.is_empty() && may_import {
-        report.ok("rights", "the role may do what serving takes");
-        return;
+/// Whether the role may do what serving takes. `prunes_audit`: old lines of the audit log are to be removed.
+pub fn rights(access: &Access, further: FurtherRights, prunes_audit: bool, report: &mut Report) {
+    let Access { role, schema, missing_rights, .. } = access;
+    let before = report.clone();
+    if schema.is_none() {
+        let advice = format!("Make it the owner of the database, or GRANT USAGE ON SCHEMA public TO {role}.");
+        report.fail("rights", format!("{role} may use no schema of the database"), advice);
     }
     let mut tables: Vec<(&str, Vec<&str>)> = Vec::new();
-    for MissingRight { relation, right } in missing {
-        match tables.last_mut().filter(|(table, _)| table == relation) {
+    for (right, table) in missing_rights.iter().filter_map(|missing| missing.split_once(" on ")) {
+        match tables.last_mut().filter(|(last, _)| *last == table) {
             Some((_, rights)) => rights.push(right),
-            None => tables.push((relation, vec![right])),
+            None => tables.push((table, vec![right])),
         }
     }
     for (table, rights) in tables {
         let rights = rights.join(", ");
-        let advice = format!("As the table's owner: GRANT {rights} ON {table} TO the role.");
-        report.fail("rights", format!("the role lacks {rights} on {table}"), advice);
+        let advice = format!("As the table's owner: GRANT {rights} ON {table} TO {role}.");
+        report.fail("rights", format!("{role} lacks {rights} on {table}"), advice);
     }
-    if !may_import {
+    let optional = [
+        (
+            further.may_prune_changes,
+            "DELETE or UPDATE on change_log: its old lines stay",
+            "UPDATE, DELETE ON change_log",
+        ),
+        (
+            further.may_prune_audit || !prunes_audit,
+            "DELETE or UPDATE on audit_events: its old lines stay, in spite of KEYSTILE_AUDIT_RETENTION",
+            "UPDATE, DELETE ON audit_events",
+        ),
+        (
+            further.may_import,
+            "UPDATE on the sequence api_keys_key_id_seq, which `keystile import` needs",
+            "SELECT, UPDATE ON SEQUENCE api_keys_key_id_seq",
+        ),
+    ];
+    for (_, what, rights) in optional.iter().filter(|(may, ..)| !may) {
         report.warn(
             "rights",
-            "the role lacks UPDATE on the sequence api_keys_key_id_seq, which `keystile import` needs",
-            "Where keys are imported: GRANT SELECT, UPDATE ON SEQUENCE api_keys_key_id_seq TO the role.",
+            format!("{role} lacks {what}"),
+            format!("As their owner: GRANT {rights} TO {role}."),
         );
+    }
+    if *report == before {
+        report.ok("rights", format!("{role} may do what serving takes"));
     }
 }
 

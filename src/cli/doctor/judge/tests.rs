@@ -5,6 +5,7 @@ use clap::{FromArgMatches, Parser};
 use super::*;
 use crate::cli::doctor::report::Level;
 use crate::config::Serve;
+use crate::storage::probe::TABLES;
 
 #[derive(Debug, Parser)]
 struct Program {
@@ -32,7 +33,6 @@ fn facts() -> ServerFacts {
         standbys: 0,
         role: "keystile".into(),
         is_superuser: false,
-        may_create: true,
         connections_max: 97,
         connections: 3,
     }
@@ -90,41 +90,58 @@ fn clocks_are_judged_by_what_is_certain() {
     assert_eq!(level(-31_000, 1), Level::Fail);
 }
 
+fn access() -> Access {
+    Access {
+        role: "keystile".into(),
+        schema: Some("public".into()),
+        may_create: true,
+        present: TABLES.iter().map(|(table, _)| (*table).to_owned()).collect(),
+        missing_rights: Vec::new(),
+    }
+}
+
 #[test]
 fn a_schema_that_is_not_this_programs_is_told_with_what_to_do() {
     let status = |applied: &[&str], pending: &[&str], unknown: &[&str]| {
         let all = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         SchemaStatus { applied: all(applied), pending: all(pending), unknown: all(unknown) }
     };
-    let judged = |status: &SchemaStatus, migrates: bool, may_create: bool| {
+    let judged = |status: &SchemaStatus, migrates: bool, access: &Access| {
         let mut report = Report::default();
-        let whole = schema(status, migrates, may_create, &mut report);
+        let whole = schema(status, migrates, access, &mut report);
         let finding = report.findings()[0].clone();
         assert_eq!(whole, finding.level == Level::Ok);
         (finding.level, finding.advice)
     };
-    assert_eq!(judged(&status(&["1"], &[], &[]), false, true), (Level::Ok, String::new()));
+    let whole = status(&["1"], &[], &[]);
+    assert_eq!(judged(&whole, false, &access()), (Level::Ok, String::new()));
     let behind = status(&["1"], &["2"], &[]);
-    assert_eq!(judged(&behind, false, true), (Level::Fail, "Run `keystile migrate`.".into()));
-    assert_eq!(judged(&behind, true, true).0, Level::Warn);
-    assert!(judged(&behind, true, false).1.contains("with a role that owns the database"));
-    assert_eq!(judged(&status(&["1", "9"], &[], &["9"]), true, true).0, Level::Fail);
+    assert_eq!(judged(&behind, false, &access()), (Level::Fail, "Run `keystile migrate`.".into()));
+    assert_eq!(judged(&behind, true, &access()).0, Level::Warn);
+    let closed = Access { may_create: false, ..access() };
+    assert!(judged(&behind, true, &closed).1.contains("with a role that owns the database"));
+    assert_eq!(judged(&status(&["1", "9"], &[], &["9"]), true, &access()).0, Level::Fail);
+    let torn = Access { present: vec!["owners".into()], ..access() };
+    assert_eq!(judged(&whole, true, &torn), (Level::Fail, "Restore the database from a backup.".into()));
+    assert!(judged(&status(&[], &["1"], &[]), true, &torn).1.contains("or name an empty one"));
 }
 
 #[test]
 fn missing_rights_are_told_by_table() {
-    let missing =
-        |relation: &str, right: &str| MissingRight { relation: relation.into(), right: right.into() };
-    let mut report = Report::default();
-    rights(
-        &[missing("owners", "INSERT"), missing("owners", "UPDATE"), missing("peppers", "SELECT")],
-        false,
-        &mut report,
-    );
-    let told: Vec<_> = report.findings().iter().map(|it| (it.level, it.advice.as_str())).collect();
-    assert_eq!(told[0], (Level::Fail, "As the table's owner: GRANT INSERT, UPDATE ON owners TO the role."));
-    assert_eq!(told[1].0, Level::Fail);
-    assert_eq!((told[2].0, told.len()), (Level::Warn, 3));
+    let found = |access: &Access, may: bool, prunes_audit: bool| {
+        let further = FurtherRights { may_prune_changes: may, may_prune_audit: may, may_import: may };
+        let mut report = Report::default();
+        rights(access, further, prunes_audit, &mut report);
+        report.findings().iter().map(|it| (it.level, it.advice.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&access(), true, true), [(Level::Ok, String::new())]);
+    let missing = ["INSERT on owners", "UPDATE on owners", "SELECT on peppers"].map(str::to_owned).into();
+    let told = found(&Access { missing_rights: missing, ..access() }, true, true);
+    let advice = "As the table's owner: GRANT INSERT, UPDATE ON owners TO keystile.".to_owned();
+    assert_eq!((&told[0], told.len()), (&(Level::Fail, advice), 2));
+    assert_eq!(found(&access(), false, true).iter().map(|it| it.0).collect::<Vec<_>>(), [Level::Warn; 3]);
+    assert_eq!(found(&access(), false, false).len(), 2, "lines that are kept for ever may be protected");
+    assert_eq!(found(&Access { schema: None, ..access() }, true, true)[0].0, Level::Fail);
 }
 
 #[test]
