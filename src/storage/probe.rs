@@ -24,13 +24,15 @@ pub const TABLES: [(&str, &[&str]); 12] = [
     ("budgets", &CHANGE),
     ("budget_periods", &CHANGE),
     ("revision_counter", &["SELECT", "UPDATE"]),
-    ("change_log", &APPEND),
-    ("audit_events", &APPEND),
+    ("change_log", &LOG),
+    ("audit_events", &LOG),
     ("idempotent_requests", &CHANGE),
     ("peppers", &APPEND),
 ];
 const CHANGE: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const APPEND: [&str; 2] = ["SELECT", "INSERT"];
+/// Old lines are removed, none is changed.
+const LOG: [&str; 3] = ["SELECT", "INSERT", "DELETE"];
 /// Where diesel records which migrations have run.
 const RECORD: &str = "__diesel_schema_migrations";
 

@@ -104,6 +104,9 @@ impl Setting {
             (None, Some("DIR")) => "/var/lib/keystile".to_owned(),
             (None, Some("CHECKS")) => "rate_limits,budgets".to_owned(),
             (None, Some("FORMAT")) => "json".to_owned(),
+            (None, Some("HOW")) => "required".to_owned(),
+            (None, Some("ADDRESS:PORT")) => "0.0.0.0:50052".to_owned(),
+            (None, Some("SAN=KEY_ID")) => "spiffe://cluster.local/ns/chat/sa/gateway=1000007".to_owned(),
             (None, Some("URL")) => "postgres://keystile@db.internal:5432/keystile".to_owned(),
             (None, value) => panic!("{}: what would be an example of {value:?}?", self.key),
         };

@@ -64,18 +64,10 @@ const LAYERS: [Layer; 15] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 10] = [
-    (
-        &[
-            "diesel",
-            "diesel_async",
-            "diesel_migrations",
-            "deadpool",
-            "tokio_postgres",
-            "tokio_postgres_rustls",
-        ],
-        &["storage"],
-    ),
+const RESERVED: [(&[&str], &[&str]); 11] = [
+    (&["diesel", "diesel_async", "diesel_migrations", "deadpool", "tokio_postgres_rustls"], &["storage"]),
+    // Settings name a database by a URL, which this crate reads.
+    (&["tokio_postgres"], &["storage", "config"]),
     (&["rustls_native_certs", "x509_cert"], &["tls"]),
     (&["rustls"], &["tls", "server", "cli"]),
     (&["tokio_rustls"], &["server", "cli"]),
