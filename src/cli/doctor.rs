@@ -28,7 +28,7 @@ Examples:
   keystile doctor --replicas 3
   keystile doctor -o json | jq '.checks[] | select(.level == \"fail\")'
 
-Exit code: 0 all well, or only warnings; 1 something failed; 2 or 78 it could not be looked at.";
+Exit code: 0 all well, or only warnings; 1 something failed; 2 it could not be looked at.";
 
 /// The exit code where something failed.
 const UNWELL: u8 = 1;

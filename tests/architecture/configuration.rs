@@ -107,6 +107,7 @@ impl Setting {
             (None, Some("HOW")) => "required".to_owned(),
             (None, Some("ADDRESS:PORT")) => "0.0.0.0:50052".to_owned(),
             (None, Some("SAN=KEY_ID")) => "spiffe://cluster.local/ns/chat/sa/gateway=1000007".to_owned(),
+            (None, Some("URL")) if self.key == "otlp_endpoint" => "http://127.0.0.1:4317".to_owned(),
             (None, Some("URL")) => "postgres://keystile@db.internal:5432/keystile".to_owned(),
             (None, value) => panic!("{}: what would be an example of {value:?}?", self.key),
         };

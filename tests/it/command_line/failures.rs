@@ -63,17 +63,18 @@ fn impostor(answer: &'static [u8]) -> String {
 
 #[test]
 fn something_else_on_the_port_is_recognised() {
-    for answer in [
+    const NOT_OURS: &str = "Is that the gRPC port of a Keystile server?";
+    for (answer, words) in [
         // A server that speaks TLS: its alert for what is no TLS.
-        &b"\x15\x03\x01\x00\x02\x02\x46"[..],
-        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
+        (&b"\x15\x03\x01\x00\x02\x02\x46"[..], "Write https:// instead of http://"),
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", NOT_OURS),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", NOT_OURS),
     ] {
         let mut command = Process::command();
         command.args(["keys", "list", "--server", &impostor(answer)]).env("KEYSTILE_TOKEN", "t");
         let ran = Process::run(command);
         let told = String::from_utf8(ran.stderr).unwrap();
         assert_eq!(ran.status.code(), Some(2), "{told}");
-        assert!(told.contains("Is that the gRPC port of a Keystile server?"), "{answer:?}: {told}");
+        assert!(told.contains(words), "{answer:?}: {told}");
     }
 }

@@ -102,8 +102,8 @@ async fn missing_rights_are_all_named() {
                 budget_periods, idempotent_requests TO life_reader; GRANT INSERT ON change_log, peppers TO life_reader";
     database.sql(read).await;
     let (code, told) = refusal(&[("KEYSTILE_DATABASE_URL", &url)]);
-    let expected = "the database role life_reader lacks rights: INSERT on audit_events, UPDATE on revision_counter; \
-                    grant them, or make it the owner of the tables";
+    let expected = "the database role life_reader lacks rights: DELETE on audit_events, INSERT on audit_events, \
+                    DELETE on change_log, UPDATE on revision_counter; grant them, or make it the owner of the tables";
     assert_eq!((code, told.as_str()), (Some(77), expected));
 
     let empty = TestDatabase::unmigrated().await;

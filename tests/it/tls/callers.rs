@@ -159,7 +159,7 @@ fn faults_of_the_settings_are_told_at_once() {
     command.args(["check-config", "--tls-cert-file=/nowhere/crt", "--tls-key-file=/nowhere/key"]);
     command.env("KEYSTILE_TLS_CLIENT_CALLER", "gateway").env("KEYSTILE_TLS_CLIENT_AUTH", "optional");
     let output = Process::run(command);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(78));
     let words = super::told(&output);
     for told in [
         "KEYSTILE_TLS_CERT_FILE: cannot read /nowhere/crt",
