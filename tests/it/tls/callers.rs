@@ -162,7 +162,7 @@ fn faults_of_the_settings_are_told_at_once() {
     assert_eq!(output.status.code(), Some(78));
     let words = super::told(&output);
     for told in [
-        "KEYSTILE_TLS_CERT_FILE: cannot read /nowhere/crt",
+        "--tls-cert-file: cannot read /nowhere/crt",
         "KEYSTILE_TLS_CLIENT_CALLER: gateway must be SAN=KEY_ID",
         "KEYSTILE_TLS_CLIENT_AUTH: means nothing without KEYSTILE_TLS_CLIENT_CA_FILE",
     ] {
