@@ -38,14 +38,17 @@ const LAST_HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where the process has no file left for a connection, others have to end first.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Takes an address, and says at once if it cannot be had.
-pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+/// Takes the address that `setting` names, and says at once if it cannot be had.
+pub(super) async fn bind(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
     let attempt = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    attempt.await.map_err(|why| ServerError::Listen { address, why })
+    attempt.await.map_err(|why| ServerError::Listen { address, setting, why })
 }
 
 /// What comes in.

@@ -27,7 +27,7 @@ use super::{ServerError, background, first_token, health_listener, listener, rou
 use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::{Drain, OpsListen, Serve};
+use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::grpc::connections;
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
@@ -61,10 +61,13 @@ impl Bound {
     pub(super) async fn to(config: &Serve) -> Result<Self, ServerError> {
         config.validate()?;
         let certificates = Certificates::load(&config.tls)?.map(Arc::new);
-        let (listener, address) = listener::bind(config.listen).await?;
+        let (listener, address) = listener::bind(config.listen, LISTEN).await?;
         let metrics = telemetry_layer::metrics();
         let ops = match config.telemetry.ops_listen {
-            OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
+            OpsListen::At(wanted) => {
+                let (listener, address) = listener::bind(wanted, OPS_LISTEN).await?;
+                Some(Ops::start(listener, address, Arc::clone(&metrics)))
+            }
             OpsListen::Off => None,
         };
         let health = Health::starting(Arc::clone(&metrics.service));
@@ -72,7 +75,7 @@ impl Bound {
         let mut supervisor = Supervisor::new();
         let health_address = match config.tls.health_listen {
             Some(wanted) => {
-                let (listener, address) = listener::bind(wanted).await?;
+                let (listener, address) = listener::bind(wanted, HEALTH_LISTEN).await?;
                 let closing = supervisor.stages().coming(Stage::Closing);
                 let serving = health_listener::serve(listener, HealthServer::new(health.clone()), closing);
                 supervisor.spawn("serving health", Stage::Closing, async { Ok(serving.await?) });
