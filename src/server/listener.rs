@@ -142,16 +142,20 @@ impl Entrance {
 
     async fn shake_hands(self, stream: TcpStream, address: SocketAddr, certificates: Arc<Certificates>) {
         let acceptor = TlsAcceptor::from(certificates.config());
+        let failed = |fault: HandshakeFault| {
+            certificates.count_failure(&fault);
+            self.log.failed(&fault, address);
+        };
         match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => {
                 let peer = Peer { address, key_id: self.caller(&stream, address, &certificates) };
                 self.hand_on(Transport::Tls(Box::new(stream)), peer).await;
             }
             Ok(Err((error, stream))) => {
-                self.log.failed(&HandshakeFault::of(&error), address);
+                failed(HandshakeFault::of(&error));
                 let_go(stream).await;
             }
-            Err(_) => self.log.failed(&HandshakeFault::TimedOut, address),
+            Err(_) => failed(HandshakeFault::TimedOut),
         }
     }
 

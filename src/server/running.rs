@@ -60,9 +60,9 @@ impl Bound {
     /// Takes the address and serves what needs no database.
     pub(super) async fn to(config: &Serve) -> Result<Self, ServerError> {
         config.validate()?;
-        let certificates = Certificates::load(&config.tls)?.map(Arc::new);
-        let (listener, address) = listener::bind(config.listen, LISTEN).await?;
         let metrics = telemetry_layer::metrics();
+        let certificates = Certificates::load(&config.tls, &metrics.tls)?.map(Arc::new);
+        let (listener, address) = listener::bind(config.listen, LISTEN).await?;
         let ops = match config.telemetry.ops_listen {
             OpsListen::At(wanted) => {
                 let (listener, address) = listener::bind(wanted, OPS_LISTEN).await?;
@@ -107,7 +107,7 @@ impl Bound {
         let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
         let auth =
             if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(parts.authorizer.clone()) };
-        let refusals = Arc::new(Refusals::default());
+        let refusals = Arc::new(Refusals::measured(Arc::clone(&self.metrics.service)));
         let retention = Retention { audit_days: config.audit.retention.days() };
         background::spawn(
             &mut self.supervisor,
