@@ -87,7 +87,11 @@ impl Bound {
         let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
         let connections = connections::counted(connections, Arc::clone(&metrics.calls));
-        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), layer, connections));
+        supervisor.spawn(
+            "serving",
+            Stage::Closing,
+            router::serve(late.clone(), layer, router::SILENCE_MAX, connections),
+        );
         tracing::info!(address = %address, "listening; the service is starting");
         Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
