@@ -39,6 +39,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -54,6 +55,9 @@ use self::exit::FAILED;
 use self::output::{Format, Output};
 use self::parse::Stop;
 use crate::config::{Faults, Serve};
+
+/// What work on threads of its own gets to end, once the command has.
+const LAST_THREADS_MAX: Duration = Duration::from_secs(1);
 
 /// The exit code of a decision that denies.
 const DENIED: u8 = 1;
@@ -190,7 +194,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     let runtime =
         runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    runtime.block_on(command.run())
+    let done = runtime.block_on(command.run());
+    // Work on a thread of its own that hangs (a file of a network volume, a name that is looked up) must not hold up
+    // the end: nobody waits for it any more.
+    runtime.shutdown_timeout(LAST_THREADS_MAX);
+    done
 }
 
 /// Help and version to stdout, everything else to stderr, in colour where that is wanted.

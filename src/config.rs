@@ -38,9 +38,9 @@ pub use drain::Drain;
 pub use effective::Effective;
 pub use fault::{Fault, Faults, problem_of};
 pub use log::{Log, LogFormat};
-pub use serve::Serve;
-pub use telemetry::{OpsListen, SlowCall, Telemetry};
-pub use tls::{ClientAuth, ClientCaller, Tls, TlsFiles};
+pub use serve::{LISTEN, Serve};
+pub use telemetry::{OPS_LISTEN, OpsListen, SlowCall, Telemetry};
+pub use tls::{ClientAuth, ClientCaller, HEALTH_LISTEN, Tls, TlsFiles};
 pub use tokens::{BCRYPT_QUEUE_MAX, BCRYPT_THREADS_MAX, Tokens};
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod page;
 mod process;
 mod service;
 mod store;
+mod tls;
 
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
 pub use calls::{CODES, CallMetrics, MethodMetrics};
@@ -26,6 +27,7 @@ pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
 pub use histogram::{Histogram, Scale};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
+pub use tls::{HANDSHAKE_REASONS, TlsMetrics};
 
 use std::sync::Arc;
 
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub store: Arc<StoreMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
+    /// TLS of the listener.
+    pub tls: Arc<TlsMetrics>,
     /// The service as a whole.
     pub service: Arc<ServiceMetrics>,
 }
@@ -60,6 +64,7 @@ impl Metrics {
             decisions: Arc::default(),
             store: Arc::default(),
             bcrypt: Arc::default(),
+            tls: Arc::default(),
             service: Arc::default(),
         })
     }
@@ -67,8 +72,15 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 6] =
-            [&*self.calls, &*self.decisions, &*self.store, &*self.bcrypt, &*self.service, &Process];
+        let groups: [&dyn Group; 7] = [
+            &*self.calls,
+            &*self.decisions,
+            &*self.store,
+            &*self.bcrypt,
+            &*self.tls,
+            &*self.service,
+            &Process,
+        ];
         let mut page = Page::default();
         groups.into_iter().for_each(|group| group.write(&mut page));
         page.into_text()

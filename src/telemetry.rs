@@ -15,7 +15,7 @@ mod lines;
 mod ops;
 mod traces;
 
-pub use ops::{Ops, OpsError};
+pub use ops::Ops;
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;

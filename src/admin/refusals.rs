@@ -2,16 +2,17 @@
 //!
 //! A caller that is known and refused may try again as often as it likes, so that what is kept and written is
 //! bounded: the same attempt is one line at first, and then one line a minute with how often it was made.
-//! [`KINDS_MAX`] different attempts are kept at a time; more are counted and said in the log.
+//! [`KINDS_MAX`] different attempts are kept at a time; more are counted, and said in the log and by a metric.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::monotonic_now;
+use crate::metrics::ServiceMetrics;
 use crate::storage::audit::{RefusedAttempts, insert_refused};
 use crate::storage::changes::Actor;
 use crate::storage::{StorageError, Store};
@@ -63,9 +64,16 @@ struct Kept {
 #[derive(Debug, Default)]
 pub struct Refusals {
     kept: Mutex<Kept>,
+    metrics: Arc<ServiceMetrics>,
 }
 
 impl Refusals {
+    /// None yet; what is not kept is counted in `metrics`.
+    #[must_use]
+    pub fn measured(metrics: Arc<ServiceMetrics>) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     /// Notes an attempt. Waits for nothing.
     pub fn note(&self, refusal: Refusal) {
         let Refusal { actor, method, resource, reason } = refusal;
@@ -84,7 +92,10 @@ impl Refusals {
                 }
                 seen.unwritten = seen.unwritten.saturating_add(count);
             }
-            None if is_full => kept.dropped = kept.dropped.saturating_add(count),
+            None if is_full => {
+                kept.dropped = kept.dropped.saturating_add(count);
+                self.metrics.refusals_dropped.add(count);
+            }
             None => {
                 let seen = Seen { request_id, unwritten: count, written_at: None };
                 kept.kinds.insert(kind, seen);
@@ -208,5 +219,6 @@ mod tests {
         refusals.note(refusal("key/0", ""));
         let (due, dropped) = refusals.take_due(monotonic_now(), false);
         assert_eq!((due.len(), dropped), (KINDS_MAX, 5));
+        assert_eq!(refusals.metrics.refusals_dropped.get(), 5);
     }
 }

@@ -3,6 +3,7 @@
 //! 0, 1 and 2 are those of every command. The commands of a deployment ([`SAYING_MORE`]) say more, with the codes that
 //! sysexits.h has for it, so that whoever restarts a service can tell what a restart would mend.
 
+use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::server::ServerError;
 
@@ -37,9 +38,13 @@ pub(super) fn code_of(error: &anyhow::Error) -> u8 {
 fn code_of_server(error: &ServerError) -> u8 {
     match error {
         ServerError::Config(_) | ServerError::PeppersUnreadable { .. } | ServerError::Peppers(_) => SETTINGS,
-        ServerError::TokenFileContent(_) => SETTINGS,
+        ServerError::TokenFileContent(_) | ServerError::Tls(_) => SETTINGS,
         ServerError::Unreachable { .. } => DATABASE_UNREACHABLE,
-        ServerError::Storage(error) if error.is_outage() => DATABASE_UNREACHABLE,
+        ServerError::Storage(error) | ServerError::Bootstrap(AdminError::Store(error))
+            if error.is_outage() =>
+        {
+            DATABASE_UNREACHABLE
+        }
         ServerError::Refused { .. } | ServerError::MissingRights(_) => DATABASE_RIGHTS,
         ServerError::SchemaBehind(_)
         | ServerError::SchemaAhead(_)
@@ -59,6 +64,14 @@ fn code_of_server(error: &ServerError) -> u8 {
 mod tests {
     use super::*;
     use crate::server::EndSignal;
+    use crate::storage::StorageError;
+
+    #[test]
+    fn a_database_that_goes_away_during_the_start_is_out_of_reach_whoever_meets_it() {
+        let gone = || StorageError::Unavailable("gone".into());
+        let met = [ServerError::Storage(gone()), ServerError::Bootstrap(AdminError::Store(gone()))];
+        assert_eq!(met.each_ref().map(code_of_server), [DATABASE_UNREACHABLE; 2]);
+    }
 
     #[test]
     fn every_exit_code_is_documented() {

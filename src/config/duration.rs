@@ -14,7 +14,7 @@ pub(super) fn up_to_ten_minutes(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// One sentence that says what would be right.
-fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
+pub(super) fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
     let wanted = || format!("must be a length of time up to {}, as in 500ms, 10s or 2m", write(max));
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wanted)?;
@@ -31,7 +31,7 @@ fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
 }
 
 /// The shortest way to write a length of whole milliseconds.
-fn write(length: Duration) -> String {
+pub(super) fn write(length: Duration) -> String {
     match (length.as_millis(), length.as_secs()) {
         (millis, _) if millis % 1000 != 0 => format!("{millis}ms"),
         (_, seconds) if seconds % 60 != 0 => format!("{seconds}s"),

@@ -90,8 +90,11 @@ pub fn redacted(secret: &str) -> String {
         .into_iter()
         .find_map(|scheme| Some((scheme, secret.strip_prefix(scheme)?)));
     let Some((scheme, rest)) = parts else { return "given".to_owned() };
-    // The last `@`: a password may hold one.
+    // The last `@`: a password may hold one. With a `?` before it, nobody can say where the password is.
     let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+    if login.is_some_and(|login| login.contains('?')) {
+        return format!("{scheme}***");
+    }
     // Parameters may hold a password too.
     let (place, parameters) =
         place.split_once('?').map_or((place, ""), |(place, parameters)| (place, parameters));
@@ -115,7 +118,9 @@ mod tests {
             ("postgres://db/keys", "postgres://db/keys"),
             ("postgres://db/keys?user=me&password=sesame", "postgres://db/keys?***"),
             ("postgres://me:ses/am@e:x@db/keys?a=b", "postgres://me:***@db/keys?***"),
-            ("postgres://me:sesame@db/keys?options=a@b", "postgres://me:***@b"),
+            ("postgres://me:sesame@db/keys?options=a@b", "postgres://***"),
+            ("postgres://db/keys?user=me&password=ses@me", "postgres://***"),
+            ("postgres://db:5432/keys?password=se@same", "postgres://***"),
             ("host=db password=sesame", "given"),
             ("mysql://me:sesame@db", "given"),
         ] {

@@ -17,6 +17,9 @@ use super::{
     Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Log, Telemetry, Tls, Tokens,
 };
 
+/// The variable that says where gRPC is served.
+pub const LISTEN: &str = "KEYSTILE_LISTEN";
+
 /// Settings of the service.
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
@@ -25,7 +28,7 @@ pub struct Serve {
     pub config_file: ConfigFile,
 
     /// Address and port to serve gRPC on
-    #[arg(long, value_name = "ADDRESS:PORT", env = "KEYSTILE_LISTEN", default_value = "127.0.0.1:50051",
+    #[arg(long, value_name = "ADDRESS:PORT", env = LISTEN, default_value = "127.0.0.1:50051",
           value_parser = listen_address)]
     pub listen: SocketAddr,
 
@@ -95,6 +98,7 @@ impl Serve {
         faults.extend(self.tls.faults(self.listen));
         faults.extend(self.database.faults());
         faults.extend(self.tokens.faults());
+        faults.extend(self.telemetry.faults([Some(self.listen), self.tls.health_listen]));
         Faults::check(faults)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | flag | variable | default | bound |
 //! |---|---|---|---|
-//! | `--slow-call` | `KEYSTILE_SLOW_CALL` | `500ms` | a length of time in `ms` or `s` from 1ms to 3600s, or `off` |
+//! | `--slow-call` | `KEYSTILE_SLOW_CALL` | `500ms` | 1 ms to 60 minutes, or `off` |
 //! | `--ops-listen` | `KEYSTILE_OPS_LISTEN` | `127.0.0.1:9464` | an IP address and a port, or `off` |
 //! | `--otlp-endpoint` | `KEYSTILE_OTLP_ENDPOINT` | none: traces are not exported | `http://host:port` |
 //! | `--otlp-sampling` | `KEYSTILE_OTLP_SAMPLING` | 1 | 0 to 1 |
@@ -18,6 +18,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::{Fault, duration};
+
+/// The variable that says where the operations port is.
+pub const OPS_LISTEN: &str = "KEYSTILE_OPS_LISTEN";
+const OTLP_ENDPOINT: &str = "KEYSTILE_OTLP_ENDPOINT";
+
 /// Settings of metrics, traces, and slow calls.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Telemetry")]
@@ -28,12 +34,12 @@ pub struct Telemetry {
     pub slow_call: SlowCall,
 
     /// Address and port of the operations port (HTTP): /healthz, /readyz and /metrics; off for none
-    #[arg(long, value_name = "ADDRESS:PORT", env = "KEYSTILE_OPS_LISTEN", default_value = "127.0.0.1:9464",
+    #[arg(long, value_name = "ADDRESS:PORT", env = OPS_LISTEN, default_value = "127.0.0.1:9464",
           value_parser = OpsListen::parse)]
     pub ops_listen: OpsListen,
 
     /// Collector to send traces to, by OTLP over gRPC: http://host:4317, say
-    #[arg(long, value_name = "URL", env = "KEYSTILE_OTLP_ENDPOINT", value_parser = endpoint)]
+    #[arg(long, value_name = "URL", env = OTLP_ENDPOINT)]
     pub otlp_endpoint: Option<String>,
 
     /// Share of calls that are traced, 0 to 1, where their caller has not decided (by `traceparent`)
@@ -45,6 +51,23 @@ pub struct Telemetry {
     #[arg(long, value_name = "NAME", env = "KEYSTILE_OTLP_SERVICE_NAME", default_value = "keystile",
           value_parser = service_name)]
     pub otlp_service_name: String,
+}
+
+impl Telemetry {
+    /// `taken`: where else the service listens.
+    pub(super) fn faults(&self, taken: [Option<SocketAddr>; 2]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        match self.ops_listen {
+            OpsListen::At(address) if address.port() != 0 && taken.contains(&Some(address)) => {
+                let problem = format!("{address} is taken by gRPC; give operations a port of its own");
+                faults.push(Fault::new(OPS_LISTEN, problem));
+            }
+            OpsListen::At(_) | OpsListen::Off => {}
+        }
+        let endpoint = self.otlp_endpoint.as_deref().and_then(endpoint_fault);
+        faults.extend(endpoint.map(|problem| Fault::new(OTLP_ENDPOINT, problem)));
+        faults
+    }
 }
 
 /// From when on a call is slow.
@@ -64,15 +87,9 @@ impl SlowCall {
         if text == "off" {
             return Ok(Self(None));
         }
-        let parsed = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-            (Some(number), _) => number.parse().ok().map(Duration::from_millis),
-            (None, Some(number)) => number.parse().ok().map(Duration::from_secs),
-            (None, None) => None,
-        };
-        let parsed = parsed.filter(|time| !time.is_zero() && *time <= Self::MAX);
-        parsed
-            .map(|time| Self(Some(time)))
-            .ok_or_else(|| "must be a length of time from 1ms to 3600s, as in 500ms or 2s, or off".to_owned())
+        let length = duration::at_most(text, Self::MAX).ok().filter(|length| !length.is_zero());
+        let wanted = || "must be a length of time from 1ms to 60m, as in 500ms or 2s, or off".to_owned();
+        length.map(|length| Self(Some(length))).ok_or_else(wanted)
     }
 }
 
@@ -80,8 +97,7 @@ impl fmt::Display for SlowCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("off"),
-            Some(time) if time.subsec_millis() == 0 => write!(f, "{}s", time.as_secs()),
-            Some(time) => write!(f, "{}ms", time.as_millis()),
+            Some(length) => f.write_str(&duration::write(length)),
         }
     }
 }
@@ -116,8 +132,8 @@ impl fmt::Display for OpsListen {
     }
 }
 
-/// Never repeats the value: an address may hold a password.
-fn endpoint(text: &str) -> Result<String, String> {
+/// Never repeats the value: an address may hold a password. clap would, so that it takes any text.
+fn endpoint_fault(text: &str) -> Option<String> {
     let is_authority = |rest: &str| {
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         !authority.is_empty()
@@ -125,13 +141,13 @@ fn endpoint(text: &str) -> Result<String, String> {
             && !authority.contains(char::is_whitespace)
     };
     match text.strip_prefix("http://") {
-        Some(rest) if is_authority(rest) => Ok(text.to_owned()),
-        _ if text.starts_with("https://") => Err(
-            "speaks TLS, which this version does not with a collector: send to one on this machine or in a \
-                 private network"
-                .to_owned(),
-        ),
-        _ => Err("must be http://host:port, without a path".to_owned()),
+        Some(rest) if is_authority(rest) => None,
+        _ if text.starts_with("https://") => {
+            let problem = "speaks TLS, which this version does not with a collector: send to one on this machine \
+                           or in a private network";
+            Some(problem.to_owned())
+        }
+        _ => Some("must be http://host:port, without a path, a user or a password".to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -180,4 +181,45 @@ fn log_filters_are_checked() {
     assert!(refusal(&["--log", "keystile=loud"]).contains("--log"));
     assert_eq!(serve(&["--log-format", "json"]).log.format, LogFormat::Json);
     assert!(refusal(&["--log-format", "xml"]).contains("pretty, json"));
+}
+
+#[test]
+fn a_collectors_address_that_is_refused_is_not_repeated() {
+    assert_eq!(serve(&["--otlp-endpoint=http://collector:4317/"]).validate(), Ok(()));
+    for endpoint in
+        ["http://me:sesame@collector:4317", "https://me:sesame@collector", "http://c?key=sesame", "sesame"]
+    {
+        let faults = serve(&["--otlp-endpoint", endpoint]).validate().unwrap_err().to_string();
+        assert!(faults.contains("KEYSTILE_OTLP_ENDPOINT: ") && !faults.contains("sesame"), "{faults}");
+    }
+}
+
+#[test]
+fn every_port_is_another_one() {
+    let taken = "127.0.0.1:50051";
+    for ports in [&["--ops-listen", taken][..], &["--health-listen=[::1]:1", "--ops-listen=[::1]:1"]] {
+        let faults = serve(ports).validate().unwrap_err().to_string();
+        assert!(faults.contains("KEYSTILE_OPS_LISTEN: "), "{faults}");
+        assert!(faults.contains("is taken by gRPC; give operations a port of its own"), "{faults}");
+    }
+    // Zero is any port that is free.
+    assert_eq!(serve(&["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0"]).validate(), Ok(()));
+}
+
+#[test]
+fn a_slow_call_takes_a_length_of_time_or_is_off() {
+    let slow = |text: &str| serve(&["--slow-call", text]).telemetry.slow_call;
+    for (text, threshold, shown) in [
+        ("off", None, "off"),
+        ("1ms", Some(1), "1ms"),
+        ("1500ms", Some(1_500), "1500ms"),
+        ("2s", Some(2_000), "2s"),
+        ("3600s", Some(3_600_000), "60m"),
+    ] {
+        assert_eq!(slow(text).threshold(), threshold.map(Duration::from_millis), "{text}");
+        assert_eq!(slow(text).to_string(), shown);
+    }
+    for bad in ["", "0s", "3601s", "5", "1h", "-1s", "Off"] {
+        assert!(refusal(&[&format!("--slow-call={bad}")]).contains("from 1ms to 60m"), "{bad}");
+    }
 }

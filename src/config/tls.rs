@@ -26,7 +26,8 @@ const KEY_FILE: &str = "KEYSTILE_TLS_KEY_FILE";
 const CLIENT_CA_FILE: &str = "KEYSTILE_TLS_CLIENT_CA_FILE";
 const CLIENT_AUTH: &str = "KEYSTILE_TLS_CLIENT_AUTH";
 const CLIENT_CALLER: &str = "KEYSTILE_TLS_CLIENT_CALLER";
-const HEALTH_LISTEN: &str = "KEYSTILE_HEALTH_LISTEN";
+/// The variable that says where health alone is served.
+pub const HEALTH_LISTEN: &str = "KEYSTILE_HEALTH_LISTEN";
 
 /// Settings of TLS.
 #[derive(Args, Clone, Debug)]

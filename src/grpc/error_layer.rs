@@ -9,7 +9,6 @@
 use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::time::timeout;
@@ -61,18 +60,18 @@ where
         let header = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
         let deadline = read_timeout(header);
         let answer = self.inner.call(request);
+        // A timer takes a lock of the runtime: a call without a deadline has none.
+        let Some(deadline) = deadline else {
+            return Box::pin(async move { Ok(explained(answer.await?)) });
+        };
         // Made here rather than when first polled: the deadline runs from now on.
-        let answer = timeout(deadline.unwrap_or(Duration::MAX), answer);
+        let answer = timeout(deadline, answer);
         Box::pin(async move {
             let Ok(answer) = answer.await else {
                 let message = "the deadline came; a write that has begun still completes";
                 return Ok(ErrorReason::DeadlineExceeded.status(message).into_http());
             };
-            let response = answer?;
-            Ok(match bare_error(&response) {
-                Some(status) => explain(&status).into_http(),
-                None => response,
-            })
+            Ok(explained(answer?))
         })
     }
 }
@@ -89,6 +88,14 @@ fn refuse_content() -> Response<Body> {
     let mut response = status.into_http();
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
+}
+
+/// The same answer, with a reason where it is an error without one.
+fn explained(response: Response<Body>) -> Response<Body> {
+    match bare_error(&response) {
+        Some(status) => explain(&status).into_http(),
+        None => response,
+    }
 }
 
 /// An error without details, in an answer without a body: one that is not ours.

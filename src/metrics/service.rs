@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::cells::Counter;
 use super::page::{Group, Page};
 
 /// The service's.
 #[derive(Debug, Default)]
 pub struct ServiceMetrics {
     is_ready: AtomicBool,
+    /// Refused attempts to administer that are not in the audit log: too many different ones at a time.
+    pub refusals_dropped: Counter,
 }
 
 impl ServiceMetrics {
@@ -26,6 +29,11 @@ impl ServiceMetrics {
 impl Group for ServiceMetrics {
     fn write(&self, page: &mut Page) {
         page.gauge("keystile_ready", "Whether the replica is ready to decide", i64::from(self.is_ready()));
+        page.counter(
+            "keystile_audit_refusals_dropped_total",
+            "Refused attempts that were not recorded in the audit log",
+            self.refusals_dropped.get(),
+        );
         page.gauges("keystile_build_info", "What runs", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)]);
     }
 }

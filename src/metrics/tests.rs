@@ -120,3 +120,28 @@ fn a_pool_is_asked_when_somebody_reads() {
     assert_eq!(value(&metrics, "keystile_store_connections{state=\"in_use\"}").as_deref(), Some("3"));
     assert_eq!(value(&metrics, "keystile_store_connection_waiters").as_deref(), Some("3"));
 }
+
+#[test]
+fn handshakes_that_fail_are_counted_by_reasons_that_are_known() {
+    let metrics = metrics();
+    let failures = |reason: &str| {
+        value(&metrics, &format!("keystile_tls_handshake_failures_total{{reason=\"{reason}\"}}"))
+    };
+    for reason in ["expired", "expired", "made up", "other"] {
+        metrics.tls.count_failure(reason);
+    }
+    assert_eq!(failures("expired").as_deref(), Some("2"));
+    assert_eq!(failures("other").as_deref(), Some("2"));
+    assert_eq!(failures("left").as_deref(), Some("0"), "there from the start");
+    assert_eq!(failures("made up"), None);
+}
+
+#[test]
+fn a_certificate_expires_only_where_there_is_one() {
+    let metrics = metrics();
+    let expiry = || value(&metrics, "keystile_tls_certificate_expiry_timestamp_seconds");
+    assert_eq!(expiry(), None, "0 would be an alert");
+    metrics.tls.set_expiry(2_272_233_600);
+    metrics.tls.set_expiry(2_272_233_601);
+    assert_eq!(expiry().as_deref(), Some("2272233601"));
+}

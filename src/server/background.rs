@@ -34,7 +34,7 @@ pub(super) fn spawn(
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
     supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
     let following = health.clone().follow(store.clone(), stages.clone());
-    supervisor.spawn("following the store", Stage::Draining, following);
+    supervisor.spawn("following the store", Stage::Closing, following);
     let purging = purge::run(parts.admin.clone(), stages.clone());
     supervisor.spawn_sure("purging", Stage::Draining, purging);
     let on = store.clone();

@@ -18,8 +18,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
 use crate::config::{ClientAuth, Tls, TlsFiles};
+use crate::metrics::TlsMetrics;
 use crate::policy::KeyId;
-use crate::tls::{self, ALPN_H2, ClientName, Identity, PemFile, TlsFileError};
+use crate::tls::{self, ALPN_H2, ClientName, HandshakeFault, Identity, PemFile, TlsFileError};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A certificate that expires within so long is warned of.
@@ -49,22 +50,24 @@ pub struct Certificates {
     /// What `current` was made of.
     first: Contents,
     current: RwLock<Current>,
+    metrics: Arc<TlsMetrics>,
 }
 
 impl Certificates {
-    /// Reads them; `None` where TLS is off.
+    /// Reads them, and tells `metrics` of them; `None` where TLS is off.
     ///
     /// # Errors
     /// [`TlsFileError`].
-    pub fn load(settings: &Tls) -> Result<Option<Self>, TlsFileError> {
+    pub fn load(settings: &Tls, metrics: &Arc<TlsMetrics>) -> Result<Option<Self>, TlsFileError> {
         let Some(files) = settings.files() else { return Ok(None) };
         let first = Contents::read(&files)?;
         let current = first.parse(&files)?;
         let client_auth = files.clients.as_ref().map(|(_, auth)| tracing::field::debug(auth));
         tracing::info!(expires_at = %current.expires_at, client_auth, "gRPC is served by TLS");
-        let current = RwLock::new(current);
+        metrics.set_expiry(current.expires_at.timestamp());
+        let (current, metrics) = (RwLock::new(current), Arc::clone(metrics));
         let callers = settings.client_callers.iter().map(|caller| (caller.name.clone(), caller.key_id));
-        Ok(Some(Self { callers: callers.collect(), files, first, current }))
+        Ok(Some(Self { callers: callers.collect(), files, first, current, metrics }))
     }
 
     /// What a handshake that begins now uses.
@@ -77,6 +80,11 @@ impl Certificates {
     #[must_use]
     pub fn expires_at(&self) -> DateTime<Utc> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).expires_at
+    }
+
+    /// A handshake failed.
+    pub(super) fn count_failure(&self, fault: &HandshakeFault) {
+        self.metrics.count_failure(fault.label());
     }
 
     /// The key that a verified client certificate stands for.
@@ -108,9 +116,13 @@ impl Certificates {
                 () = &mut stop => return,
             }
             follower.warn_of_expiry(self.expires_at(), clock.now());
-            // A volume over the network may hang; the service must not hang with it.
+            // A volume over the network may hang; the service must not hang with it, and its end neither.
             let files = self.files.clone();
-            match tokio::task::spawn_blocking(move || Contents::read(&files)).await {
+            let read = tokio::select! {
+                read = tokio::task::spawn_blocking(move || Contents::read(&files)) => read,
+                () = &mut stop => return,
+            };
+            match read {
                 Ok(read) => follower.look(&self, read),
                 Err(error) => tracing::error!(error = %error, "looking at the files of TLS failed"),
             }
@@ -120,6 +132,7 @@ impl Certificates {
     fn put_in_force(&self, current: Current) {
         let expires_at = current.expires_at;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        self.metrics.set_expiry(expires_at.timestamp());
         tracing::info!(%expires_at, "new connections use the changed certificate");
     }
 }

@@ -10,7 +10,6 @@ use crate::admin::AdminError;
 use crate::config::Faults;
 use crate::embedded::EmbeddedError;
 use crate::storage::StorageError;
-use crate::telemetry::OpsError;
 use crate::tls::TlsFileError;
 use crate::token::{DuplicatePepperId, InvalidPepperId, PepperFileError, PepperTooShort};
 
@@ -106,19 +105,18 @@ pub enum ServerError {
     #[error("the token file {0} must hold one token of 16 to 72 printable ASCII characters")]
     TokenFileContent(PathBuf),
     /// The address is taken, or not ours.
-    #[error("{address} cannot be listened on: {}", why_not_listen(why))]
+    #[error("{address} cannot be listened on: {}", why_not_listen(why, setting))]
     Listen {
         /// Which.
         address: SocketAddr,
+        /// The variable that named it.
+        setting: &'static str,
         /// What the system says.
         why: io::Error,
     },
     /// A file of TLS cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsFileError),
-    /// The operations port cannot be listened on.
-    #[error(transparent)]
-    Ops(#[from] OpsError),
     /// What is served cannot be put together.
     #[error("serving failed: {0}")]
     Serving(String),
@@ -142,17 +140,16 @@ fn how_long(waited: Duration) -> String {
     if waited.is_zero() { "asked once".to_owned() } else { format!("asked for {} s", waited.as_secs_f64()) }
 }
 
-fn why_not_listen(error: &io::Error) -> String {
+fn why_not_listen(error: &io::Error, setting: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another program listens there already: stop it, or choose another address by KEYSTILE_LISTEN"
-                .to_owned()
+            format!("another program listens there already: stop it, or choose another address by {setting}")
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: choose another by KEYSTILE_LISTEN".to_owned()
+            format!("this machine has no such address: choose another by {setting}")
         }
         io::ErrorKind::PermissionDenied => {
-            "this user may not take that port: choose one above 1023 by KEYSTILE_LISTEN".to_owned()
+            format!("this user may not take that port: choose one above 1023 by {setting}")
         }
         _ => error.to_string(),
     }

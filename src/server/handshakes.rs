@@ -77,7 +77,30 @@ impl HandshakeLog {
 
 #[cfg(test)]
 mod tests {
+    use rustls::AlertDescription;
+
     use super::*;
+    use crate::metrics::HANDSHAKE_REASONS;
+
+    #[test]
+    fn the_reasons_of_the_metric_are_those_of_the_log() {
+        let none = String::new;
+        let faults = [
+            HandshakeFault::NotTls,
+            HandshakeFault::Left,
+            HandshakeFault::TimedOut,
+            HandshakeFault::NoCertificate,
+            HandshakeFault::UnknownIssuer,
+            HandshakeFault::Expired,
+            HandshakeFault::NotYetValid,
+            HandshakeFault::WrongName,
+            HandshakeFault::BadCertificate(none()),
+            HandshakeFault::NothingInCommon(none()),
+            HandshakeFault::Refused(AlertDescription::UnknownCA),
+            HandshakeFault::Other(none()),
+        ];
+        assert_eq!(faults.map(|fault| fault.label()), HANDSHAKE_REASONS);
+    }
 
     #[test]
     fn a_kind_is_told_once_a_second_with_those_that_were_not() {

@@ -4,6 +4,7 @@
 //! - Every name is known from the beginning: one that is not is NOT_FOUND, which a prober takes for a fault of its
 //!   own.
 //! - Ready to decide is: started, the store answers, and not draining. This version decides from the store alone.
+//! - The store is told of for as long as anything is answered: its word tells a drain from an outage.
 //! - A `Watch` ends when the service closes: it must not hold up the end.
 
 use std::pin::Pin;
@@ -31,6 +32,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 struct State {
     /// Everything is there and was open once.
     has_started: bool,
+    /// Never before it was opened.
     store_answers: bool,
     stage: Stage,
 }
@@ -44,7 +46,8 @@ impl State {
     fn of(self, name: &str) -> Option<ServingStatus> {
         let is_serving = match name {
             "liveness" => true,
-            "" | "keystile.v1.AuthorizeService" | "keystile.store" => self.is_ready(),
+            "" | "keystile.v1.AuthorizeService" => self.is_ready(),
+            "keystile.store" => self.store_answers && self.stage <= Stage::Draining,
             _ => return None,
         };
         Some(if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing })
@@ -91,15 +94,15 @@ impl Health {
         self.state.borrow().is_ready()
     }
 
-    /// Asks the store twice a second and says what came of it, until the service drains.
+    /// Asks the store twice a second and says what came of it, until the service closes.
     pub(super) async fn follow(self, store: Store, stages: Stages) -> PartResult {
         let mut tick = interval(ASK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut draining = std::pin::pin!(stages.reached(Stage::Draining));
+        let mut closing = std::pin::pin!(stages.reached(Stage::Closing));
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = &mut draining => return Ok(()),
+                () = &mut closing => return Ok(()),
             }
             let answer = store.read("health.ping", |session| Box::pin(durability::ping(session))).await;
             // A busy replica is no broken one: taken out of rotation, it would leave its load to the others.
@@ -179,20 +182,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn liveness_is_serving_at_every_stage_and_the_rest_between_start_and_drain() {
+    async fn liveness_is_serving_at_every_stage_and_the_rest_while_it_is_so() {
+        use ServingStatus::{NotServing, Serving};
         let health = Health::starting(Arc::default());
-        let expect = async |ready: ServingStatus| {
-            for name in ["", "keystile.v1.AuthorizeService", "keystile.store"] {
+        let expect = async |ready: ServingStatus, store: ServingStatus| {
+            for name in ["", "keystile.v1.AuthorizeService"] {
                 assert_eq!(check(&health, name).await, ready, "{name}");
             }
-            assert_eq!(check(&health, "liveness").await, ServingStatus::Serving);
+            assert_eq!(check(&health, "keystile.store").await, store);
+            assert_eq!(check(&health, "liveness").await, Serving);
         };
-        expect(ServingStatus::NotServing).await;
+        expect(NotServing, NotServing).await;
         health.has_started();
-        expect(ServingStatus::Serving).await;
-        for stage in [Stage::Draining, Stage::Closing, Stage::Answered, Stage::Flushed] {
+        expect(Serving, Serving).await;
+        health.change(|state| state.store_answers = false);
+        expect(NotServing, NotServing).await;
+        health.change(|state| state.store_answers = true);
+        health.goes_on_to(Stage::Draining);
+        expect(NotServing, Serving).await;
+        for stage in [Stage::Closing, Stage::Answered, Stage::Flushed] {
             health.goes_on_to(stage);
-            expect(ServingStatus::NotServing).await;
+            expect(NotServing, NotServing).await;
         }
     }
 

@@ -38,14 +38,17 @@ const LAST_HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where the process has no file left for a connection, others have to end first.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Takes an address, and says at once if it cannot be had.
-pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+/// Takes the address that `setting` names, and says at once if it cannot be had.
+pub(super) async fn bind(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
     let attempt = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    attempt.await.map_err(|why| ServerError::Listen { address, why })
+    attempt.await.map_err(|why| ServerError::Listen { address, setting, why })
 }
 
 /// What comes in.
@@ -139,16 +142,20 @@ impl Entrance {
 
     async fn shake_hands(self, stream: TcpStream, address: SocketAddr, certificates: Arc<Certificates>) {
         let acceptor = TlsAcceptor::from(certificates.config());
+        let failed = |fault: HandshakeFault| {
+            certificates.count_failure(&fault);
+            self.log.failed(&fault, address);
+        };
         match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => {
                 let peer = Peer { address, key_id: self.caller(&stream, address, &certificates) };
                 self.hand_on(Transport::Tls(Box::new(stream)), peer).await;
             }
             Ok(Err((error, stream))) => {
-                self.log.failed(&HandshakeFault::of(&error), address);
+                failed(HandshakeFault::of(&error));
                 let_go(stream).await;
             }
-            Err(_) => self.log.failed(&HandshakeFault::TimedOut, address),
+            Err(_) => failed(HandshakeFault::TimedOut),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
@@ -61,10 +62,16 @@ pub(super) fn late(parts: Parts, auth: AuthLayer, metrics: &Metrics, clock: Cloc
     auth.layer(routes)
 }
 
-/// Serves until `incoming` ends and the last call is answered.
+/// A client that says nothing for so long is asked whether it is still there.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Serves until `incoming` ends and the last call is answered. A connection whose client is silent for `silence_max`,
+/// and does not answer for as long again, is closed: machines and networks that fail say no goodbye, and such
+/// connections would pile up for ever.
 pub(super) async fn serve<IO>(
     services: Late,
     telemetry: TelemetryLayer,
+    silence_max: Duration,
     incoming: impl Stream<Item = io::Result<IO>> + Send,
 ) -> PartResult
 where
@@ -73,9 +80,39 @@ where
     // The signal never comes: `incoming` ends by itself. That there is one makes tonic send GOAWAY then.
     let never = pending();
     Server::builder()
+        .http2_keepalive_interval(Some(silence_max))
+        .http2_keepalive_timeout(Some(silence_max))
         .layer(telemetry)
         .layer(ErrorLayer)
         .serve_with_incoming_shutdown(services, incoming, never)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::timeout;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::grpc::telemetry_layer;
+
+    /// Only a test that would fail waits so long.
+    const FAILS: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_connection_whose_client_is_gone_is_closed() {
+        let late = Late::new(early(&Health::starting(Arc::default())).unwrap());
+        let telemetry = TelemetryLayer::new(Arc::clone(&telemetry_layer::metrics().calls), None);
+        let (mut client, server) = duplex(1 << 16);
+        let incoming = tokio_stream::once(Ok(server)).chain(tokio_stream::pending());
+        let serving = tokio::spawn(serve(late, telemetry, Duration::from_millis(20), incoming));
+        // The preface of HTTP/2 and empty settings, and not a word more: no answer to a PING either.
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut told = Vec::new();
+        timeout(FAILS, client.read_to_end(&mut told)).await.expect("it is kept open").unwrap();
+        assert!(!told.is_empty(), "the server's own settings, and its question");
+        serving.abort();
+    }
 }

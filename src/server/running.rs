@@ -27,7 +27,7 @@ use super::{ServerError, background, first_token, health_listener, listener, rou
 use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::clock::Clock;
-use crate::config::{Drain, OpsListen, Serve};
+use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::grpc::connections;
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
@@ -60,11 +60,14 @@ impl Bound {
     /// Takes the address and serves what needs no database.
     pub(super) async fn to(config: &Serve) -> Result<Self, ServerError> {
         config.validate()?;
-        let certificates = Certificates::load(&config.tls)?.map(Arc::new);
-        let (listener, address) = listener::bind(config.listen).await?;
         let metrics = telemetry_layer::metrics();
+        let certificates = Certificates::load(&config.tls, &metrics.tls)?.map(Arc::new);
+        let (listener, address) = listener::bind(config.listen, LISTEN).await?;
         let ops = match config.telemetry.ops_listen {
-            OpsListen::At(address) => Some(Ops::start(address, Arc::clone(&metrics)).await?),
+            OpsListen::At(wanted) => {
+                let (listener, address) = listener::bind(wanted, OPS_LISTEN).await?;
+                Some(Ops::start(listener, address, Arc::clone(&metrics)))
+            }
             OpsListen::Off => None,
         };
         let health = Health::starting(Arc::clone(&metrics.service));
@@ -72,7 +75,7 @@ impl Bound {
         let mut supervisor = Supervisor::new();
         let health_address = match config.tls.health_listen {
             Some(wanted) => {
-                let (listener, address) = listener::bind(wanted).await?;
+                let (listener, address) = listener::bind(wanted, HEALTH_LISTEN).await?;
                 let closing = supervisor.stages().coming(Stage::Closing);
                 let serving = health_listener::serve(listener, HealthServer::new(health.clone()), closing);
                 supervisor.spawn("serving health", Stage::Closing, async { Ok(serving.await?) });
@@ -84,7 +87,11 @@ impl Bound {
         let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
         let connections = connections::counted(connections, Arc::clone(&metrics.calls));
-        supervisor.spawn("serving", Stage::Closing, router::serve(late.clone(), layer, connections));
+        supervisor.spawn(
+            "serving",
+            Stage::Closing,
+            router::serve(late.clone(), layer, router::SILENCE_MAX, connections),
+        );
         tracing::info!(address = %address, "listening; the service is starting");
         Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
@@ -104,7 +111,7 @@ impl Bound {
         let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
         let auth =
             if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(parts.authorizer.clone()) };
-        let refusals = Arc::new(Refusals::default());
+        let refusals = Arc::new(Refusals::measured(Arc::clone(&self.metrics.service)));
         let retention = Retention { audit_days: config.audit.retention.days() };
         background::spawn(
             &mut self.supervisor,

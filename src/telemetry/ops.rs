@@ -5,7 +5,6 @@
 //! [`CONNECTIONS_MAX`] connections.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +32,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The port cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[error("{address} cannot be listened on for operations (--ops-listen): {source}")]
-pub struct OpsError {
-    address: SocketAddr,
-    source: io::Error,
-}
-
 /// The operations port; closed when dropped.
 #[derive(Debug)]
 pub struct Ops {
@@ -49,16 +40,12 @@ pub struct Ops {
 }
 
 impl Ops {
-    /// Serves at `address` until it is dropped. Ready is what [`Metrics::service`] says.
-    ///
-    /// # Errors
-    /// [`OpsError`], where the address is taken or not ours.
-    pub async fn start(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, OpsError> {
-        let error = |source| OpsError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+    /// Serves on `listener`, which listens at `address`, until it is dropped. Ready is what [`Metrics::service`]
+    /// says.
+    #[must_use]
+    pub fn start(listener: TcpListener, address: SocketAddr, metrics: Arc<Metrics>) -> Self {
         tracing::info!(address = %address, "operations port");
-        Ok(Self { address, serving: tokio::spawn(accept(listener, metrics)) })
+        Self { address, serving: tokio::spawn(accept(listener, metrics)) }
     }
 
     /// Where it listens.

@@ -21,7 +21,7 @@ const LAYERS: [Layer; 15] = [
     Layer { name: "token", uses: &["clock", "metrics"] },
     Layer { name: "tls", uses: &[] },
     Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token", "tls"] },
-    Layer { name: "admin", uses: &["clock", "policy", "token", "storage"] },
+    Layer { name: "admin", uses: &["clock", "policy", "metrics", "token", "storage"] },
     Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
     Layer { name: "grpc", uses: &["call", "clock", "policy", "metrics", "storage", "admin", "authorize"] },
     Layer { name: "embedded", uses: &[] },

@@ -13,8 +13,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::{Process, TestDatabase};
 
-/// Everything that depends on the store.
-const FOLLOWING: [&str; 3] = ["", "keystile.v1.AuthorizeService", "keystile.store"];
+/// What asks whether it is ready to decide.
+const READY: [&str; 2] = ["", "keystile.v1.AuthorizeService"];
 
 /// A connection of its own to a server.
 async fn connect_to(process: &Process) -> Channel {

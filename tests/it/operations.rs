@@ -72,9 +72,11 @@ async fn a_taken_port_is_one_clear_sentence() {
     command.arg("serve").env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_OPS_LISTEN", &address);
     command.env("KEYSTILE_DATABASE_URL", database.url()).env("KEYSTILE_ALLOW_DATA_LOSS", "true");
     let output = Process::run(command);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(71));
     let said = String::from_utf8(output.stderr).unwrap();
-    let sentence =
-        format!("{address} cannot be listened on for operations (--ops-listen): Address already in use");
+    let sentence = format!(
+        "{address} cannot be listened on: another program listens there already: stop it, or choose another address \
+         by KEYSTILE_OPS_LISTEN"
+    );
     assert!(said.contains(&sentence), "{said}");
 }

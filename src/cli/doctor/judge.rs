@@ -11,7 +11,7 @@ use crate::storage::inspection::{FurtherRights, ServerFacts};
 use crate::storage::migrations::SchemaStatus;
 use crate::storage::probe::Access;
 
-/// A decision reads the database once: this much is added to every one of them.
+/// A decision reads the database twice, for the caller's token and the judged one: twice this much is added to each.
 const FAR_AWAY: Duration = Duration::from_millis(20);
 /// Keys expire by this machine's clock; beyond this, people notice.
 const SKEW_WARN: TimeDelta = TimeDelta::seconds(1);
@@ -30,7 +30,7 @@ pub fn round_trip(asked: TimeAsked, report: &mut Report) {
         report.warn(
             "database",
             what,
-            "Every decision waits for one round trip: run Keystile nearer to its database.",
+            "Every decision waits for two round trips: run Keystile nearer to its database.",
         );
     } else {
         report.ok("database", what);

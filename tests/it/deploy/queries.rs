@@ -212,16 +212,27 @@ async fn every_alert_and_panel_asks_for_what_the_service_exports() {
     let folder = tempfile::tempdir().unwrap();
     let (token, token_file) = (new_token(), folder.path().join("token"));
     fs::write(&token_file, &token).unwrap();
-    let service = Service::start(&[
-        ("KEYSTILE_DATABASE_URL", &database.url()),
+    let url = database.url();
+    let settings = [
+        ("KEYSTILE_DATABASE_URL", url.as_str()),
         ("KEYSTILE_BOOTSTRAP_TOKEN_FILE", token_file.to_str().unwrap()),
         ("KEYSTILE_ALLOW_DATA_LOSS", "true"),
-    ]);
+    ];
+    let service = Service::start(&settings);
     // Series of methods appear with their first call.
     let ask = pb::AuthorizeRequest { token: new_token().into(), ..Default::default() };
     AuthorizeServiceClient::new(connect(&service.address, &token)).authorize(ask).await.unwrap();
 
-    let exported = exported(&service.metrics());
+    // Some are there with a certificate only.
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let [cert, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let files = [("KEYSTILE_TLS_CERT_FILE", &cert), ("KEYSTILE_TLS_KEY_FILE", &key)];
+    let files = files.map(|(variable, file)| (variable, file.to_str().unwrap()));
+    let by_tls = Service::start(&[&settings[..], &files].concat());
+
+    let exported = exported(&format!("{}\n{}", service.metrics(), by_tls.metrics()));
     let queries = queries();
     assert!(queries.len() > 60, "{}", queries.len());
     let wrong: BTreeSet<String> = queries

@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::{FOLLOWING, Served, check, connect_to};
+use super::{READY, Served, check, connect_to};
 use crate::harness::{Process, connect, eventually};
 
 /// Only a test that would fail waits so long.
@@ -46,10 +46,12 @@ async fn a_draining_program_says_so_and_answers_until_a_second_signal_ends_it_at
         );
 
         let channel = connect_to(&process).await;
-        for name in FOLLOWING {
+        for name in READY {
             assert_eq!(check(&channel, name).await, ServingStatus::NotServing, "{name}");
         }
-        assert_eq!(check(&channel, "liveness").await, ServingStatus::Serving);
+        for name in ["liveness", "keystile.store"] {
+            assert_eq!(check(&channel, name).await, ServingStatus::Serving, "{name}");
+        }
         let mut authorize = AuthorizeServiceClient::new(connect(&process.address, &served.token));
         let request = pb::AuthorizeRequest { token: served.token.clone().into(), ..Default::default() };
         authorize.authorize(request).await.expect("what arrives is answered");

@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use super::{FOLLOWING, Served, check, connect_to};
+use super::{READY, Served, check, connect_to};
 use crate::harness::{Process, Proxy, TestDatabase, connect, status_reason};
 use crate::raw::{Call, Connection, frame};
 
@@ -23,7 +23,7 @@ async fn while_the_database_hangs_it_listens_and_says_that_it_is_starting() {
     let channel = connect_to(&process).await;
 
     assert_eq!(check(&channel, "liveness").await, ServingStatus::Serving);
-    for name in FOLLOWING {
+    for name in READY.into_iter().chain(["keystile.store"]) {
         assert_eq!(check(&channel, name).await, ServingStatus::NotServing, "{name}");
     }
     let mut watched = HealthClient::new(channel)

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use tokio::task::JoinSet;
 use tonic::service::interceptor::InterceptedService;
 
 use super::authority::Authority;
 use super::{SERVER_NAMES, Stage, grpc, grpc_once, shake_hands, shown_certificate};
-use crate::harness::{Bearer, eventually};
+use crate::harness::{Bearer, eventually, get};
 
 const CLIENTS: usize = 24;
 const CALLS_OF_A_CONNECTION: usize = 4;
@@ -179,4 +180,47 @@ async fn new_connections_are_held_to_the_new_authority_of_clients() {
     stage.put("clients.pem", &next.pem);
     eventually("the old one is not trusted any more", async || !is_accepted(&old).await).await;
     assert!(is_accepted(&new).await);
+}
+
+/// A pipe to which nobody writes stands for a volume whose server is gone: whoever reads it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_hang_hold_neither_handshakes_nor_the_end_up() {
+    let stage = Stage::set().await;
+    let mut server = stage.serve(&[("KEYSTILE_DRAIN_TIMEOUT", "10m")]);
+    let shown = shown_certificate(&server.address, stage.client(None)).await;
+    let pipe = stage.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    std::fs::rename(&pipe, stage.path("server.crt")).unwrap();
+    let mut writer = None;
+    eventually("the pipe is read", async || {
+        // Fails as long as nobody has opened the other end.
+        writer =
+            rustix::fs::open(stage.path("server.crt"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        writer.is_some()
+    })
+    .await;
+    assert_eq!(shown_certificate(&server.address, stage.client(None)).await, shown);
+    assert!(tokio::task::block_in_place(|| server.terminate()).success());
+    drop(writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_expiry_in_force_and_failed_handshakes_are_exported() {
+    let stage = Stage::set().await;
+    let mut server = stage.serve(&[]);
+    let value = async |series: &str| {
+        let page = get(&server.ops(), "/metrics").await.body;
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map(|value| value.parse::<i64>().unwrap())
+    };
+    let expiry = "keystile_tls_certificate_expiry_timestamp_seconds";
+    assert_eq!(value(expiry).await, Some(4_070_908_800), "2099-01-01");
+    let refused = "keystile_tls_handshake_failures_total{reason=\"refused_by_peer\"}";
+    assert_eq!(value(refused).await, Some(0));
+    let trusting_others = stage.clients.trusted_by_client(None);
+    shake_hands(&server.address, trusting_others).await.unwrap_err();
+    eventually("the failure is counted", async || value(refused).await == Some(1)).await;
+    stage.put_leaf("server", &stage.servers.expired(&SERVER_NAMES));
+    eventually("the new expiry is told", async || value(expiry).await == Some(1_609_459_200)).await;
+    assert!(tokio::task::block_in_place(|| server.terminate()).success());
 }
