@@ -69,7 +69,8 @@ impl Admin {
         self.store
             .write("keys.get_with_hash", move |session| {
                 Box::pin(async move {
-                    let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+                    // Locked: the hash must be that of the token that the key is shown with, whatever rotates.
+                    let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
                     let mut shown = view(session, key, now).await?;
                     shown.key_hash = secrets::current_hash(session, key_id).await?;
                     let line = AuditLine { action: "keys.get_hash", before: None, after: None };
