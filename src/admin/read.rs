@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Admin, AdminError, snapshot};
-use crate::policy::{Budget, Key, KeyId, KeyTotals};
+use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
 use crate::storage::changes::{self, Actor, AuditLine, Subject};
 use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
 use crate::token::KeyHash;
@@ -75,7 +75,7 @@ impl Admin {
                     shown.key_hash = secrets::current_hash(session, key_id).await?;
                     let line = AuditLine { action: "keys.get_hash", before: None, after: None };
                     let resource = Subject::Key(key_id).resource();
-                    changes::audit(session, shown.key.revision, &actor, &resource, line).await?;
+                    changes::audit(session, Revision::ZERO, &actor, &resource, line).await?;
                     Ok(shown)
                 })
             })
