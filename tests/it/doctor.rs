@@ -15,6 +15,8 @@ use crate::harness::{App, Process, TestDatabase, connect};
 async fn doctor(settings: &[(&str, &str)]) -> (Option<i32>, Value) {
     let mut command = Process::command();
     command.args(["doctor", "-o", "json"]).env("KEYSTILE_SERVER", "127.0.0.1:0");
+    // A service of this machine's own, in the usual place, has nothing to do with it.
+    command.env("KEYSTILE_DATA_DIR", "/nowhere/keystile");
     command.envs(settings.iter().copied());
     let output = tokio::task::spawn_blocking(|| Process::run(command)).await.unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
