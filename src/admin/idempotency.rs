@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::read::KeyView;
 use super::{Admin, AdminError, Changed};
 use crate::policy::KeyId;
-use crate::storage::Session;
 use crate::storage::changes::Actor;
 use crate::storage::idempotency::{self, Carried, RequestName};
+use crate::storage::{Session, StorageError};
 
 /// How long a request's id is remembered.
 pub const REQUEST_ID_LIFE: TimeDelta = TimeDelta::hours(24);
@@ -54,7 +54,10 @@ impl Attempt {
         if idempotency::take(session, self.name(id), &fingerprint, now, end).await? {
             return Ok(None);
         }
-        self.known(session, now).await
+        let known = self.known(session, now).await?;
+        // Only a purge by a clock that is ahead of ours comes in between. Without a row, the change must not be made.
+        let went = || StorageError::Unavailable(format!("request {id} was just forgotten"));
+        Ok(Some(known.ok_or_else(went)?))
     }
 
     /// The key of the request before.

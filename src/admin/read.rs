@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Admin, AdminError, snapshot};
-use crate::policy::{Budget, Key, KeyId, KeyTotals};
+use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
 use crate::storage::changes::{self, Actor, AuditLine, Subject};
 use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
 use crate::token::KeyHash;
@@ -69,12 +69,13 @@ impl Admin {
         self.store
             .write("keys.get_with_hash", move |session| {
                 Box::pin(async move {
-                    let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+                    // Locked: the hash must be that of the token that the key is shown with, whatever rotates.
+                    let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
                     let mut shown = view(session, key, now).await?;
                     shown.key_hash = secrets::current_hash(session, key_id).await?;
                     let line = AuditLine { action: "keys.get_hash", before: None, after: None };
                     let resource = Subject::Key(key_id).resource();
-                    changes::audit(session, shown.key.revision, &actor, &resource, line).await?;
+                    changes::audit(session, Revision::ZERO, &actor, &resource, line).await?;
                     Ok(shown)
                 })
             })

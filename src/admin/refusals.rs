@@ -121,6 +121,17 @@ impl Refusals {
         (due, std::mem::take(&mut kept.dropped))
     }
 
+    /// Keeps what could not be written, to be written as soon as it can be.
+    fn give_back(&self, due: Vec<(Kind, RefusedAttempts)>) {
+        for (kind, attempts) in due {
+            self.add(kind.clone(), attempts.actor.request_id, attempts.count);
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(seen) = kept.kinds.get_mut(&kind) {
+                seen.written_at = None;
+            }
+        }
+    }
+
     /// Writes what is due. What could not be written is kept.
     async fn write(&self, store: &Store, is_last: bool) -> Result<(), StorageError> {
         let (due, dropped) = self.take_due(monotonic_now(), is_last);
@@ -137,9 +148,7 @@ impl Refusals {
             })
             .await;
         if written.is_err() {
-            for (kind, attempts) in due {
-                self.add(kind, attempts.actor.request_id, attempts.count);
-            }
+            self.give_back(due);
         }
         written
     }
@@ -208,6 +217,18 @@ mod tests {
         assert_eq!(counts(&refusals, start + REPEAT_EVERY, true), [("fifth".to_owned(), 1)], "at the end");
         assert!(counts(&refusals, start + REPEAT_EVERY * 3, false).is_empty());
         assert!(refusals.kept.lock().unwrap().kinds.is_empty(), "and is forgotten");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_due_again_at_once() {
+        let refusals = Refusals::default();
+        let start = monotonic_now();
+        refusals.note(refusal("key/1", "first"));
+        let (due, _) = refusals.take_due(start, false);
+        refusals.give_back(due);
+        assert_eq!(counts(&refusals, start + WRITE_EVERY, false), [("first".to_owned(), 1)]);
+        refusals.note(refusal("key/1", "second"));
+        assert!(counts(&refusals, start + WRITE_EVERY * 2, false).is_empty(), "it is written now");
     }
 
     #[test]

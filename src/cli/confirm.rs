@@ -37,7 +37,11 @@ impl ConfirmArgs {
     }
 }
 
-fn ask(question: &str, from: &mut impl BufRead, output: &mut Output) -> io::Result<bool> {
+/// Asks `question`, whoever is there, and returns whether to go on; says so where not.
+///
+/// # Errors
+/// What reading `from` fails with.
+pub fn ask(question: &str, from: &mut impl BufRead, output: &mut Output) -> io::Result<bool> {
     output.prompt(&format!("{question} [y/N] "));
     let mut line = String::new();
     from.read_line(&mut line)?;

@@ -18,6 +18,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
 use super::access;
+use super::convert::key_request::SCOPE_IS_RESERVED;
 use super::error::{self, ErrorReason};
 use super::key_service::actor_of;
 use super::peer::Peer;
@@ -144,7 +145,7 @@ async fn admit(auth: &CallerAuth, refusals: &Refusals, request: &Parts) -> Resul
         let status = error::caller(error);
         if let Some(key_id) = refused {
             let caller = Caller { key_id: Some(key_id), is_admin: false, peer: address };
-            Attempt::of(request, &caller).note(refusals, String::new(), &status);
+            Attempt::of(request, &caller).note(refusals, String::new(), reason_of(&status));
         }
         status
     })
@@ -180,28 +181,39 @@ impl Attempt {
         }
     }
 
-    fn note(self, refusals: &Refusals, resource: String, status: &Status) {
-        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    fn note(self, refusals: &Refusals, resource: String, reason: String) {
         refusals.note(Refusal { actor: self.actor, method: self.method, resource, reason });
     }
+}
+
+fn reason_of(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// Whether a request is faulty for asking for a reserved scope: what is asked for a new key is refused before
+/// anything is read.
+fn asks_for_reserved(status: &Status) -> bool {
+    let faults = status.get_details_bad_request().map(|faults| faults.field_violations).unwrap_or_default();
+    faults.iter().any(|fault| fault.description == SCOPE_IS_RESERVED)
 }
 
 /// Notes an answer that refuses to give somebody more than he may have. Such an answer has no message, so that its
 /// status stands in the headers.
 fn note_refused_answer(refusals: &Refusals, attempt: Attempt, headers: &HeaderMap) {
     let code = headers.get(Status::GRPC_STATUS);
-    if !code.is_some_and(|code| matches!(code.as_bytes(), b"7" | b"9")) {
+    if !code.is_some_and(|code| matches!(code.as_bytes(), b"3" | b"7" | b"9")) {
         return;
     }
     let Some(status) = Status::from_header_map(headers) else { return };
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let reserved = ErrorReason::ReservedScope.parts().1;
+    let reason = if asks_for_reserved(&status) { reserved.to_owned() } else { reason_of(&status) };
     let noted = [ErrorReason::CallerScopeMissing, ErrorReason::ReservedScope, ErrorReason::OperatorOwner];
     if !noted.iter().any(|noted| noted.parts().1 == reason) {
         return;
     }
     let unmet = status.get_details_precondition_failure().map(|unmet| unmet.violations);
     let subject = unmet.and_then(|unmet| unmet.into_iter().next()).map(|unmet| unmet.subject);
-    attempt.note(refusals, subject.unwrap_or_default(), &status);
+    attempt.note(refusals, subject.unwrap_or_default(), reason);
 }
 
 fn bearer(request: &Parts) -> Option<&[u8]> {

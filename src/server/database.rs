@@ -187,8 +187,15 @@ async fn status_of(store: &Store) -> Result<SchemaStatus, ServerError> {
         return Err(ServerError::MissingRights(words));
     }
     let status = migrations::status(store).await?;
-    if !status.unknown.is_empty() {
+    if status.is_beyond_us() {
         return Err(ServerError::SchemaAhead(status.unknown.len()));
+    }
+    if !status.unknown.is_empty() {
+        tracing::warn!(
+            migrations = status.unknown.join(", "),
+            "the database's schema is ahead of this program by migrations that it can serve with: finish the upgrade, \
+             or the way back"
+        );
     }
     if status.applied.is_empty() && !access.present.is_empty() {
         let words = "tables of Keystile are there, but no record of the migrations that make them: restore the \

@@ -65,7 +65,7 @@ pub enum ServerError {
          KEYSTILE_AUTO_MIGRATE=true"
     )]
     SchemaBehind(usize),
-    /// A newer program has changed the schema.
+    /// A newer program has taken away from the schema what this one may need.
     #[error(
         "the database's schema is ahead of this program by {0} migration(s): run the newer program that made \
          them, or one after it"

@@ -1,10 +1,11 @@
 //! The schema: which migrations there are, which have run, and running the rest.
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use super::schema::schema_compatibility;
 use super::{Connection, StorageError, Store};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -21,6 +22,22 @@ pub struct SchemaStatus {
     pub pending: Vec<String>,
     /// Migrations that have run and that this program does not know: a newer one did.
     pub unknown: Vec<String>,
+    /// The newest migration that a program must know to be allowed to serve. `None`: the schema does not say.
+    pub oldest_needed: Option<String>,
+}
+
+impl SchemaStatus {
+    /// Whether this program must keep off: a newer one has taken away what this one may need, or does not say that it
+    /// has not. What was only added is no hindrance.
+    #[must_use]
+    pub fn is_beyond_us(&self) -> bool {
+        let knows_what_it_must = self
+            .oldest_needed
+            .as_ref()
+            .is_some_and(|needed| self.applied.contains(needed) && !self.unknown.contains(needed));
+        // Where each has what the other lacks, they are not two versions of one line.
+        !self.unknown.is_empty() && !(self.pending.is_empty() && knows_what_it_must)
+    }
 }
 
 /// Reads where the schema stands and changes nothing.
@@ -37,12 +54,7 @@ async fn read_status(connection: &mut AsyncPgConnection) -> Result<SchemaStatus,
         #[diesel(sql_type = diesel::sql_types::Text)]
         version: String,
     }
-    let exists: bool = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(
-        "to_regclass('__diesel_schema_migrations') IS NOT NULL",
-    ))
-    .get_result(connection)
-    .await?;
-    let applied: Vec<String> = if exists {
+    let applied: Vec<String> = if exists(connection, "__diesel_schema_migrations").await? {
         diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
             .load::<Version>(connection)
             .await?
@@ -55,7 +67,19 @@ async fn read_status(connection: &mut AsyncPgConnection) -> Result<SchemaStatus,
     let known = known()?;
     let unknown = applied.iter().filter(|version| !known.contains(version)).cloned().collect();
     let pending = known.into_iter().filter(|version| !applied.contains(version)).collect();
-    Ok(SchemaStatus { applied, pending, unknown })
+    let oldest_needed = if exists(connection, "schema_compatibility").await? {
+        let rows = schema_compatibility::table.select(schema_compatibility::oldest_migration);
+        rows.first(connection).await.optional()?
+    } else {
+        None
+    };
+    Ok(SchemaStatus { applied, pending, unknown, oldest_needed })
+}
+
+async fn exists(connection: &mut AsyncPgConnection, table: &str) -> Result<bool, StorageError> {
+    let place =
+        diesel::dsl::sql::<Bool>("to_regclass(quote_ident(").bind::<Text, _>(table).sql(")) IS NOT NULL");
+    Ok(diesel::select(place).get_result(connection).await?)
 }
 
 fn known() -> Result<Vec<String>, StorageError> {

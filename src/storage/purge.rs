@@ -1,6 +1,9 @@
 //! What time has made useless, taken away in bounded batches.
 //!
 //! Safe on several replicas at once: each takes the rows that no other holds (`SKIP LOCKED`), so nobody waits.
+//!
+//! What is to go is an array, found once: behind `IN (SELECT …)` PostgreSQL may read the whole table, or look for the
+//! batch again for each row and take more than it.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -70,8 +73,8 @@ pub async fn delete_ended_secrets(
     limit: i64,
 ) -> Result<usize, StorageError> {
     let deleted = diesel::sql_query(
-        "DELETE FROM key_secrets WHERE secret_id IN (SELECT secret_id FROM key_secrets \
-         WHERE expire_at <= $1 ORDER BY expire_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM key_secrets WHERE secret_id = ANY (ARRAY(SELECT secret_id FROM key_secrets \
+         WHERE expire_at <= $1 ORDER BY expire_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
     )
     .bind::<Timestamptz, _>(now)
     .bind::<BigInt, _>(limit);
@@ -88,9 +91,8 @@ pub async fn delete_ended_requests(
     limit: i64,
 ) -> Result<usize, StorageError> {
     let deleted = diesel::sql_query(
-        "DELETE FROM idempotent_requests WHERE (caller, method, request_id) IN \
-         (SELECT caller, method, request_id FROM idempotent_requests \
-         WHERE expire_at <= $1 ORDER BY expire_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM idempotent_requests WHERE ctid = ANY (ARRAY(SELECT ctid FROM idempotent_requests \
+         WHERE expire_at <= $1 ORDER BY expire_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
     )
     .bind::<Timestamptz, _>(now)
     .bind::<BigInt, _>(limit);

@@ -160,6 +160,13 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    schema_compatibility (only_row) {
+        only_row -> Bool,
+        oldest_migration -> Text,
+    }
+}
+
 diesel::joinable!(key_digests -> key_secrets (secret_id));
 diesel::joinable!(key_secrets -> api_keys (key_id));
 diesel::allow_tables_to_appear_in_same_query!(

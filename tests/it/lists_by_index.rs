@@ -1,16 +1,19 @@
-//! No list or look-up reads a table as a whole that grows: PostgreSQL counts sequential scans, call by call.
+//! No list, look-up, repetition or purge reads a table as a whole that grows: PostgreSQL counts sequential scans, call by call.
 
+use keystile::clock::Clock;
 use keystile::grpc::pb;
+use keystile::storage::{StorageError, Store, audit, changes, purge};
 use pb::list_audit_events_request::Filter as EventFilter;
 use pb::list_keys_request::Filter;
 use prost_types::Timestamp;
+use uuid::Uuid;
 
-use crate::harness::{App, TestDatabase};
+use crate::harness::{App, TestDatabase, status_reason};
 
 const COUNT: i64 = 20_000;
 /// What grows; the others have a handful of rows.
 const GROWING: &str = "'api_keys', 'key_secrets', 'key_digests', 'key_usage', 'owners', 'budgets', \
-                       'budget_periods', 'audit_events', 'change_log'";
+                       'budget_periods', 'audit_events', 'change_log', 'idempotent_requests'";
 
 /// Keys of 400 owners, of whom every 40th is disabled, with everything that is filtered by; and a log.
 async fn fill(database: &TestDatabase) {
@@ -27,6 +30,9 @@ async fn fill(database: &TestDatabase) {
          FROM generate_series(1000, 999 + {COUNT}) n; \
          INSERT INTO key_secrets (key_id, is_current, key_prefix, key_hash, imported, created_at) \
          SELECT n, true, 'ks_' || md5(n::text), 'x', false, now() FROM generate_series(1000, 999 + {COUNT}) n; \
+         INSERT INTO key_secrets (key_id, is_current, key_prefix, key_hash, imported, expire_at, created_at) \
+         SELECT n, false, 'old_' || md5(n::text), 'x', false, now() - interval '1 hour', now() \
+             FROM generate_series(1000, 999 + {COUNT}, 2) n; \
          INSERT INTO key_digests SELECT sha256(secret_id::text::bytea), 'x', secret_id FROM key_secrets \
              WHERE key_id >= 1000; \
          INSERT INTO owners (user_id, disabled_at, revision, created_at, updated_at) \
@@ -41,7 +47,10 @@ async fn fill(database: &TestDatabase) {
          SELECT n, '', 1, 'total', true, 0, false, 0, now(), now() FROM generate_series(1000, 999 + {COUNT}) n; \
          INSERT INTO budget_periods (budget_id, period_start) SELECT budget_id, now() FROM budgets; \
          INSERT INTO change_log (revision, subject, subject_id) \
-         SELECT 1000000 + n, 'key', n FROM generate_series(1, {COUNT}) n"
+         SELECT 1000000 + n, 'key', n FROM generate_series(1, {COUNT}) n; \
+         INSERT INTO idempotent_requests (caller, method, request_id, fingerprint, key_id, expire_at) \
+         SELECT 'key/' || n % 3, 'keys.create', md5(n::text)::uuid, sha256(n::text::bytea), n, \
+             now() + (n - {COUNT} / 2) * interval '1 minute' FROM generate_series(1, {COUNT}) n"
     );
     database.sql(&statements).await;
     let used = "UPDATE key_usage SET last_used_at = now() - key_id % 5000 * interval '1 minute' WHERE key_id % 2 = 0";
@@ -57,6 +66,9 @@ async fn scans(database: &TestDatabase) -> Vec<String> {
     database.lines(&query).await
 }
 
+/// Nobody else has a session.
+const ALONE: &str = "SELECT (count(*) = 1)::int FROM pg_stat_activity WHERE datname = current_database()";
+
 /// One call of a service.
 enum Ask {
     Keys(Box<pb::ListKeysRequest>),
@@ -64,7 +76,10 @@ enum Ask {
     Owners(Option<bool>),
     Owner,
     Events(EventFilter),
-    Lookup(String),
+    /// And whether it is found.
+    Lookup(String, bool),
+    /// A creation and a rotation, each with an id, and each twice.
+    Repeat,
 }
 
 async fn ask(app: &App, ask: Ask) {
@@ -83,11 +98,26 @@ async fn ask(app: &App, ask: Ask) {
             let request = pb::ListAuditEventsRequest { filter: Some(filter), ..Default::default() };
             app.audit().list_audit_events(request).await.unwrap();
         }
-        // Whether it is served or not, found or not.
-        Ask::Lookup(token) => {
-            let _answer = app.keys().lookup_key(pb::LookupKeyRequest { token: token.into() }).await;
+        Ask::Lookup(token, is_found) => {
+            let answer = app.keys().lookup_key(pb::LookupKeyRequest { token: token.into() }).await;
+            let told =
+                answer.map(|_| true).unwrap_or_else(|status| status_reason(&status) != "TOKEN_UNKNOWN");
+            assert_eq!(told, is_found);
         }
+        Ask::Repeat => repeat(app).await,
     }
+}
+
+async fn repeat(app: &App) {
+    let request_id = Uuid::new_v4().to_string();
+    let key = pb::Key { display_name: "repeated".into(), ..Default::default() };
+    let create =
+        pb::CreateKeyRequest { key: Some(key), request_id: request_id.clone(), ..Default::default() };
+    let key = app.keys().create_key(create.clone()).await.unwrap().into_inner().key.unwrap();
+    assert_eq!(app.keys().create_key(create).await.unwrap().into_inner().token, "");
+    let rotate = pb::RotateKeyRequest { key_id: key.key_id, request_id, ..Default::default() };
+    app.keys().rotate_key(rotate.clone()).await.unwrap();
+    assert_eq!(app.keys().rotate_key(rotate).await.unwrap().into_inner().token, "");
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
@@ -163,8 +193,9 @@ fn asks(token: &str) -> Vec<(String, Ask)> {
         EventFilter { actor: "key/7".into(), action: "a7".into(), start_time: time(-60_000), ..base() },
     ];
     asks.extend(events.into_iter().map(|filter| (format!("{filter:?}"), Ask::Events(filter))));
-    asks.push(("LookupKey by digest".into(), Ask::Lookup(token.to_owned())));
-    asks.push(("LookupKey by prefix".into(), Ask::Lookup(format!("{token}x"))));
+    asks.push(("LookupKey by digest".into(), Ask::Lookup(token.to_owned(), true)));
+    asks.push(("LookupKey by prefix".into(), Ask::Lookup(format!("{token}x"), false)));
+    asks.push(("a repetition".into(), Ask::Repeat));
     asks
 }
 
@@ -183,8 +214,7 @@ async fn no_list_and_no_look_up_reads_a_growing_table_as_a_whole() {
         let app = again().await;
         ask(&app, call).await;
         app.stop().await;
-        let sessions = "SELECT (count(*) = 1)::int FROM pg_stat_activity WHERE datname = current_database()";
-        database.until(sessions).await;
+        database.until(ALONE).await;
         let after = scans(&database).await;
         if before != after {
             read_as_a_whole.push(format!("{what}: {before:?}, then {after:?}"));
@@ -194,4 +224,31 @@ async fn no_list_and_no_look_up_reads_a_growing_table_as_a_whole() {
     let before = scans(&database).await;
     database.sql("SELECT count(*) FROM owners WHERE updated_at IS NULL").await;
     assert_ne!(scans(&database).await, before, "a scan is counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_time_has_made_useless_is_found_by_index_and_taken_in_batches() {
+    const BATCH: i64 = 1_000;
+    let database = TestDatabase::new().await;
+    fill(&database).await;
+    let before = scans(&database).await;
+    let store = Store::new(&database.url().into(), 2).unwrap();
+    let now = Clock::System.now();
+    let taken = store.write::<_, StorageError, _>("take", move |session| {
+        Box::pin(async move {
+            let due = purge::lock_due_keys(session, now, 100).await?;
+            purge::delete_keys(session, &due).await?;
+            Ok([
+                due.len(),
+                purge::delete_ended_secrets(session, now, BATCH).await?,
+                purge::delete_ended_requests(session, now, BATCH).await?,
+                audit::remove_old(session, 1, BATCH).await?,
+                changes::remove_old(session, 0, BATCH).await?,
+            ])
+        })
+    });
+    assert_eq!(taken.await.unwrap(), [100, 1_000, 1_000, 1_000, 1_000]);
+    drop(store);
+    database.until(ALONE).await;
+    assert_eq!(scans(&database).await, before);
 }

@@ -81,10 +81,16 @@ async fn a_change_that_would_give_too_much_leaves_a_line_with_its_resource() {
     assert_eq!(status_reason(&status), "RESERVED_SCOPE");
     let status = app.keys().disable_owner(pb::DisableOwnerRequest::default()).await.unwrap_err();
     assert_eq!(status_reason(&status), "OPERATOR_OWNER");
+    let (user_id, scopes) = (7, vec!["chat.*".to_owned(), "keystile.read".to_owned()]);
+    let key = pb::Key { user_id, display_name: "theirs".into(), scopes, ..Default::default() };
+    let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
+    let status = app.keys().create_key(create).await.unwrap_err();
+    assert_eq!(status_reason(&status), "INVALID_REQUEST");
     // Neither is refused to somebody who may not: these leave nothing.
+    app.keys().create_key(pb::CreateKeyRequest::default()).await.unwrap_err();
     let missing = pb::RevokeKeyRequest { key_id: 999, ..Default::default() };
     app.keys().revoke_key(missing).await.unwrap_err();
-    let lines = refused(&app.database, 2).await;
+    let lines = refused(&app.database, 3).await;
     let mut told: Vec<String> = lines
         .iter()
         .map(|line| format!("{} {} {}", line["action"], line["resource"], line["refused_reason"]))
@@ -92,6 +98,7 @@ async fn a_change_that_would_give_too_much_leaves_a_line_with_its_resource() {
     told.sort_unstable();
     let expected = [
         r#""KeyService/AddGrants" "owners/1" "RESERVED_SCOPE""#,
+        r#""KeyService/CreateKey" "" "RESERVED_SCOPE""#,
         r#""KeyService/DisableOwner" "owners/0" "OPERATOR_OWNER""#,
     ];
     assert_eq!(told, expected);

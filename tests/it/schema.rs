@@ -174,16 +174,59 @@ async fn serving_on_a_server_that_may_lose_what_it_acknowledged_is_refused() {
     assert!(text(&refused.stderr).contains("runs with fsync=off: a crash may lose keys; turn it on"));
 }
 
+const AHEAD: &str = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231235959')";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn serving_on_a_schema_that_is_ahead_is_refused() {
+async fn serving_on_a_schema_that_is_ahead_by_what_takes_something_away_is_refused() {
+    let newer_needed = "UPDATE schema_compatibility SET oldest_migration = '29991231235959'";
+    let fewer = "DELETE FROM __diesel_schema_migrations WHERE version = '20261123120000'";
+    for not_ours in
+        [newer_needed, "DROP TABLE schema_compatibility", "DELETE FROM schema_compatibility", fewer]
+    {
+        let database = TestDatabase::new().await;
+        database.sql(AHEAD).await;
+        database.sql(not_ours).await;
+        let before = database.lines("SELECT version AS line FROM __diesel_schema_migrations").await;
+        let mut command = on(&database, &["serve"]);
+        command.env("KEYSTILE_AUTO_MIGRATE", "true");
+        let refused = Process::run(command);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(65), "{not_ours}: {said}");
+        let sentence =
+            "ahead of this program by 1 migration(s): run the newer program that made them, or one after it";
+        assert!(said.contains(sentence), "{not_ours}: {said}");
+        assert_eq!(Process::run(on(&database, &["migrate"])).status.code(), Some(65), "{not_ours}");
+        let status = Process::run(on(&database, &["migrate", "--status"]));
+        assert_eq!(status.status.code(), Some(1), "{not_ours}");
+        assert!(
+            text(&status.stdout)
+                .contains("unknown  29991231235959\nahead of this program, which may not serve")
+        );
+        let after = database.lines("SELECT version AS line FROM __diesel_schema_migrations").await;
+        assert_eq!(after, before, "and nothing is changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_replica_comes_back_on_a_schema_to_which_only_something_was_added() {
     let database = TestDatabase::new().await;
-    let ahead = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231235959')";
-    database.sql(ahead).await;
-    let mut command = Process::command();
-    command.arg("serve").env("KEYSTILE_DATABASE_URL", database.url()).env("KEYSTILE_LISTEN", "127.0.0.1:0");
-    command.env("KEYSTILE_ALLOW_DATA_LOSS", "true").env("KEYSTILE_AUTO_MIGRATE", "true");
-    let refused = Process::run(command);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(65), "{said}");
-    assert!(said.contains("ahead of this program by 1 migration"), "{said}");
+    database.sql(AHEAD).await;
+    database.sql("ALTER TABLE api_keys ADD COLUMN colour text; CREATE TABLE colours (name text)").await;
+    for migrates in ["false", "true"] {
+        let process = Process::serve(&[
+            ("KEYSTILE_DATABASE_URL", &database.url()),
+            ("KEYSTILE_ALLOW_DATA_LOSS", "true"),
+            ("KEYSTILE_AUTO_MIGRATE", migrates),
+        ]);
+        let mut warnings = process.terminate_for_log();
+        warnings.retain(|line| line.contains("ahead of this program") && line.contains("WARN"));
+        assert!(warnings.len() == 1 && warnings[0].contains("29991231235959"), "{warnings:?}");
+    }
+    let migrate = Process::run(on(&database, &["migrate"]));
+    assert_eq!(migrate.status.code(), Some(0), "{}", text(&migrate.stderr));
+    assert!(text(&migrate.stdout).contains("nothing to apply"), "{}", text(&migrate.stdout));
+    let status = Process::run(on(&database, &["migrate", "--status"]));
+    assert_eq!(status.status.code(), Some(0));
+    let expected = "unknown  29991231235959\nahead of this program, which can serve with it";
+    assert!(text(&status.stdout).contains(expected), "{}", text(&status.stdout));
 }

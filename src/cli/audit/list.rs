@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use tokio::time;
 
@@ -21,6 +21,8 @@ use crate::grpc::pb::list_audit_events_request::Filter;
 
 /// How many old events are shown before new ones are followed.
 const FOLLOWED_FROM: i32 = 10;
+/// So long ago the log is looked at for new events, where there were none: clocks differ, and changes take time.
+const FOLLOWED_SINCE: TimeDelta = TimeDelta::minutes(10);
 /// A page of new events while following.
 const FOLLOWED_PAGE: i32 = 200;
 /// Events that are remembered, since one may appear after another with a higher number.
@@ -115,12 +117,17 @@ impl List {
     }
 
     async fn follow(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
-        let filter = self.filter(Clock::System.now())?;
+        let now = Clock::System.now();
+        let mut filter = self.filter(now)?;
         let mut interrupt = Interrupt::listen()?;
         let mut seen = Seen::default();
-        let first = interrupt.or(page(&filter, FOLLOWED_FROM, String::new(), client)).await;
+        let first = interrupt.or(last_events(&filter, client)).await;
         let Some(first) = first.transpose()? else { return Ok(ExitCode::SUCCESS) };
-        let mut new = seen.start(first.events);
+        // Without one that has been shown, a look for new ones would go back to the beginning of the log each time.
+        if first.is_empty() && filter.start_time.is_none() {
+            filter.start_time = now.checked_sub_signed(FOLLOWED_SINCE).map(to_timestamp);
+        }
+        let mut new = seen.start(first);
         while !output.is_closed() {
             for event in &new {
                 match output.format() {
@@ -168,6 +175,18 @@ async fn page(
     let request = pb::ListAuditEventsRequest { filter: Some(filter.clone()), page_size, page_token };
     let page = client.audit().list_audit_events(request).await;
     Ok(page.map_err(|status| client.failure(&status))?.into_inner())
+}
+
+/// The last events, newest first. A page may be empty though it is not the last.
+async fn last_events(filter: &Filter, client: &Client) -> anyhow::Result<Vec<pb::AuditEvent>> {
+    let mut page_token = String::new();
+    loop {
+        let answer = page(filter, FOLLOWED_FROM, page_token, client).await?;
+        page_token = answer.next_page_token;
+        if !answer.events.is_empty() || page_token.is_empty() {
+            return Ok(answer.events);
+        }
+    }
 }
 
 /// Events that have not been shown, oldest first: pages back to one that holds an event that has been.

@@ -154,11 +154,11 @@ pub fn clock(asked: TimeAsked, report: &mut Report) {
 
 /// Whether the schema is this program's. `migrates`: `serve` brings it up to date by itself.
 pub fn schema(status: &SchemaStatus, migrates: bool, access: &Access, report: &mut Report) -> bool {
-    let SchemaStatus { applied, pending, unknown } = status;
+    let SchemaStatus { applied, pending, unknown, .. } = status;
     let missing = access.missing_tables();
-    if !unknown.is_empty() {
-        let what = format!("ahead of this program by {} ({})", count(unknown.len()), unknown.join(", "));
-        report.fail("schema", what, "Run the newer program that made them, or one after it.");
+    let ahead = || format!("ahead of this program by {} ({})", count(unknown.len()), unknown.join(", "));
+    if status.is_beyond_us() {
+        report.fail("schema", ahead(), "Run the newer program that made them, or one after it.");
     } else if applied.is_empty() && !access.present.is_empty() {
         let what = "tables of Keystile are there, but no record of the migrations that make them";
         report.fail("schema", what, "Restore the database from a backup, or name an empty one.");
@@ -175,6 +175,10 @@ pub fn schema(status: &SchemaStatus, migrates: bool, access: &Access, report: &m
         let what =
             format!("these tables are missing, though all migrations have run: {}", missing.join(", "));
         report.fail("schema", what, "Restore the database from a backup.");
+    } else if !unknown.is_empty() {
+        let what = format!("{}, and can be served with", ahead());
+        report.warn("schema", what, "In the middle of an upgrade this is as it should be: finish it.");
+        return true;
     } else {
         report.ok("schema", format!("up to date, {} applied", count(applied.len())));
         return true;

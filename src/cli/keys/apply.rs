@@ -14,7 +14,7 @@ mod source;
 mod token_dir;
 mod wanted;
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +26,7 @@ use self::fault::Faults;
 use self::plan::{Kind, Plan, plan};
 use self::source::STDIN;
 use crate::cli::client::Client;
+use crate::cli::confirm;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output, plain};
 use crate::cli::{DENIED, FAILED};
@@ -95,7 +96,6 @@ impl Apply {
             return Err(failure.next("Name a directory for them by --token-dir.").into());
         }
         if !self.is_agreed(&plan, output)? {
-            output.note("Nothing was changed.");
             return Ok(ExitCode::from(DENIED));
         }
         if let Some(dir) = &self.token_dir {
@@ -120,10 +120,7 @@ impl Apply {
             let failure = Failure::new("There is no terminal to ask on; nothing was changed.");
             return Err(failure.next("Look with --dry-run, then change with --yes.").into());
         }
-        output.prompt("Change the keys like this? [y/N] ");
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+        Ok(confirm::ask("Change the keys like this?", &mut io::stdin().lock(), output)?)
     }
 }
 

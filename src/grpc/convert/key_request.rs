@@ -20,6 +20,9 @@ use crate::policy::{
     Permission, Scope, TAGS_MAX, Tag, UserId,
 };
 
+/// What is wrong with a reserved scope of another user's key. The audit log's layer knows it by these words.
+pub const SCOPE_IS_RESERVED: &str = "is reserved for keys of user 0";
+
 /// A key's id.
 pub fn read_key_id(violations: &mut Violations, key_id: i64) -> Option<KeyId> {
     read_key_id_at(violations, "key_id", key_id)
@@ -225,7 +228,7 @@ fn read_expire_time(
 fn refuse_reserved(violations: &mut Violations, scopes: &[String]) {
     for (position, scope) in scopes.iter().enumerate() {
         if Scope::parse(scope).is_ok_and(|scope| scope.is_reserved()) {
-            violations.add(format!("key.scopes[{position}]"), "is reserved for keys of user 0");
+            violations.add(format!("key.scopes[{position}]"), SCOPE_IS_RESERVED);
         }
     }
 }

@@ -111,3 +111,24 @@ async fn a_followed_audit_log_shows_each_new_event_once() {
     assert_eq!(following.interrupt(), Some(0));
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_begins_with_the_last_events_however_far_back_they_are() {
+    let app = App::start().await;
+    let rare = "INSERT INTO audit_events (event_at, actor, action, resource, peer_address, request_id, revision, \
+                refused_reason) SELECT now() - n * interval '1 second', 'key/7', \
+                CASE WHEN n > 10000 THEN 'rare' ELSE 'usual' END, '', '', 'r' || n, 0, '' \
+                FROM generate_series(1, 10012) n";
+    app.database.sql(rare).await;
+    let shell = Shell::of(&app);
+    let args = ["audit", "list", "--follow", "--actor=key/7", "--action=rare", "-o", "json"];
+    let following = Watching::start(&shell, &args);
+    let first = following.line(|line| line.contains("rare"));
+    assert!(first.contains("\"r10010\""), "ten of twelve, oldest first: {first}");
+    let new = "INSERT INTO audit_events (actor, action, resource, peer_address, request_id, revision, refused_reason) \
+               VALUES ('key/7', 'rare', '', '', 'new', 0, '')";
+    app.database.sql(new).await;
+    following.line(|line| line.contains("\"new\""));
+    assert_eq!(following.interrupt(), Some(0));
+    app.stop().await;
+}

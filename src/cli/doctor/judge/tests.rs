@@ -104,13 +104,17 @@ fn access() -> Access {
 fn a_schema_that_is_not_this_programs_is_told_with_what_to_do() {
     let status = |applied: &[&str], pending: &[&str], unknown: &[&str]| {
         let all = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        SchemaStatus { applied: all(applied), pending: all(pending), unknown: all(unknown) }
+        let oldest_needed = Some("1".to_owned());
+        SchemaStatus { applied: all(applied), pending: all(pending), unknown: all(unknown), oldest_needed }
     };
     let judged = |status: &SchemaStatus, migrates: bool, access: &Access| {
         let mut report = Report::default();
         let whole = schema(status, migrates, access, &mut report);
         let finding = report.findings()[0].clone();
-        assert_eq!(whole, finding.level == Level::Ok);
+        assert_eq!(
+            whole,
+            finding.level == Level::Ok || !status.unknown.is_empty() && finding.level == Level::Warn
+        );
         (finding.level, finding.advice)
     };
     let whole = status(&["1"], &[], &[]);
@@ -120,7 +124,14 @@ fn a_schema_that_is_not_this_programs_is_told_with_what_to_do() {
     assert_eq!(judged(&behind, true, &access()).0, Level::Warn);
     let closed = Access { may_create: false, ..access() };
     assert!(judged(&behind, true, &closed).1.contains("with a role that owns the database"));
-    assert_eq!(judged(&status(&["1", "9"], &[], &["9"]), true, &access()).0, Level::Fail);
+    let ahead = status(&["1", "9"], &[], &["9"]);
+    assert_eq!(judged(&ahead, true, &access()).0, Level::Warn);
+    for needed in [None, Some("9".to_owned()), Some("7".to_owned())] {
+        let beyond = SchemaStatus { oldest_needed: needed, ..ahead.clone() };
+        assert_eq!(judged(&beyond, true, &access()).0, Level::Fail);
+    }
+    let both = status(&["1", "9"], &["2"], &["9"]);
+    assert_eq!(judged(&both, true, &access()).0, Level::Fail, "two lines that have parted");
     let torn = Access { present: vec!["owners".into()], ..access() };
     assert_eq!(judged(&whole, true, &torn), (Level::Fail, "Restore the database from a backup.".into()));
     assert!(judged(&status(&[], &["1"], &[]), true, &torn).1.contains("or name an empty one"));
