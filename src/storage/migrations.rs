@@ -36,7 +36,8 @@ impl SchemaStatus {
             .as_ref()
             .is_some_and(|needed| self.applied.contains(needed) && !self.unknown.contains(needed));
         // Where each has what the other lacks, they are not two versions of one line.
-        !self.unknown.is_empty() && !(self.pending.is_empty() && knows_what_it_must)
+        let fits = self.pending.is_empty() && knows_what_it_must;
+        !(self.unknown.is_empty() || fits)
     }
 }
 

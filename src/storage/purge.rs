@@ -51,7 +51,7 @@ pub async fn delete_keys(connection: &mut AsyncPgConnection, keys: &[KeyId]) -> 
     diesel::delete(budget_periods::table.filter(budget_periods::budget_id.eq_any(gone)))
         .execute(connection)
         .await?;
-    // A key that was never used has no row of usage yet.
+    // The row that a key gets with its creation; here in case somebody has removed it.
     diesel::sql_query(
         "INSERT INTO key_usage (key_id) SELECT * FROM unnest($1) AS purged (key_id) ORDER BY key_id \
          ON CONFLICT (key_id) DO NOTHING",

@@ -21,7 +21,7 @@ struct UsageRow {
     last_used_at: Option<DateTime<Utc>>,
 }
 
-/// The totals of some keys. A key that was never used has no row, and none in the answer.
+/// The totals of those of some keys that have a row: every key does from its first commit on.
 ///
 /// # Errors
 /// [`StorageError`].
