@@ -18,6 +18,7 @@ mod configuration;
 mod deploy;
 mod documents;
 mod layers;
+mod migrations;
 mod rules;
 mod tree;
 
