@@ -34,7 +34,7 @@ pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, IssuedToken};
 pub use delete::PURGE_AFTER;
 pub use errors::AdminError;
-pub use etag::Etag;
+pub use etag::{Etag, EtagOf};
 pub use expiration::{EXPIRATION_DAYS_MAX, Expiration};
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
 pub use idempotency::{REQUEST_ID_LIFE, RequestId};

@@ -67,7 +67,30 @@ fn empty_variables_and_those_of_kubernetes_are_nothing() {
     ];
     assert_eq!(setting("listen", &[], &variables), "127.0.0.1:50051");
     assert_eq!(setting("pool-size", &[], &variables), "16");
-    assert_eq!(setting("database-url", &[], &variables), "none");
+    assert_eq!(setting("database-url", &[], &variables), "none: a private PostgreSQL in /srv");
+}
+
+#[test]
+fn a_setting_is_shown_with_what_another_one_makes_of_it() {
+    assert_eq!(setting("data-dir", &[], &[]), "/srv");
+    let url = [("KEYSTILE_DATABASE_URL", "postgres://h/d")];
+    assert_eq!(setting("data-dir", &[], &url), "/srv (unused: there is a database-url)");
+    assert_eq!(setting("tls-client-auth", &[], &[]), "none");
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+    let put = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (cert, key) = (put("crt", made.cert.pem()), put("key", made.signing_key.serialize_pem()));
+    let mutual = [
+        ("KEYSTILE_TLS_CERT_FILE", cert.as_str()),
+        ("KEYSTILE_TLS_KEY_FILE", &key),
+        ("KEYSTILE_TLS_CLIENT_CA_FILE", &cert),
+    ];
+    assert_eq!(setting("tls-client-auth", &[], &mutual), "required");
+    assert_eq!(setting("tls-client-auth", &["--tls-client-auth=optional"], &mutual), "optional");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::read::{KeyView, finish, view};
-use super::{Admin, AdminError, Changed, Etag};
+use super::{Admin, AdminError, Changed, Etag, EtagOf};
 use crate::policy::{Key, KeyId};
 use crate::storage::changes::Actor;
 use crate::storage::{Session, StorageError, keys};
@@ -113,7 +113,7 @@ pub(super) async fn lock(
     etag: Option<&Etag>,
 ) -> Result<Key, AdminError> {
     let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
-    Etag::check(etag, key.revision)?;
+    Etag::check(etag, EtagOf::Key(key_id), key.revision)?;
     Ok(key)
 }
 

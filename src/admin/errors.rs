@@ -6,7 +6,7 @@ use crate::policy::{KeyId, UserId};
 use crate::storage::StorageError;
 use crate::token::BcryptError;
 
-use super::GrantField;
+use super::{EtagOf, GrantField};
 
 /// A refused or failed call. Changes nothing.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +37,8 @@ pub enum AdminError {
     #[error("request_id {0} belongs to another request")]
     RequestIdReused(Uuid),
     /// The resource has changed since the caller saw it: read it again.
-    #[error("the resource has changed since it was read: its etag is another one now")]
-    EtagMismatch,
+    #[error("{0} has changed since it was read: its etag is another one now")]
+    EtagMismatch(EtagOf),
     /// Nothing can be taken from a rule that allows anything.
     #[error("{} allows anything: nothing can be removed from it", .0.name())]
     RuleIsAny(GrantField),

@@ -1,7 +1,27 @@
 //! Etags: change only what you have seen.
 
+use std::fmt;
+
 use super::AdminError;
-use crate::policy::Revision;
+use crate::policy::{KeyId, Revision, UserId};
+
+/// Whose etag it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtagOf {
+    /// A key's.
+    Key(KeyId),
+    /// An owner's.
+    Owner(UserId),
+}
+
+impl fmt::Display for EtagOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "key {key}"),
+            Self::Owner(user) => write!(f, "owner {user}"),
+        }
+    }
+}
 
 /// What a caller has seen of a resource. Opaque to him.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +46,9 @@ impl Etag {
         &self.0
     }
 
-    pub(super) fn check(given: Option<&Self>, revision: Revision) -> Result<(), AdminError> {
+    pub(super) fn check(given: Option<&Self>, of: EtagOf, revision: Revision) -> Result<(), AdminError> {
         match given {
-            Some(given) if *given != Self::of(revision) => Err(AdminError::EtagMismatch),
+            Some(given) if *given != Self::of(revision) => Err(AdminError::EtagMismatch(of)),
             _ => Ok(()),
         }
     }

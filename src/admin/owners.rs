@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{Admin, AdminError, Changed, Etag, snapshot};
+use super::{Admin, AdminError, Changed, Etag, EtagOf, snapshot};
 use crate::policy::{Owner, RateLimits, Revision, UserId};
 use crate::storage::changes::{self, Actor, AuditLine, Subject};
 use crate::storage::{Session, StorageError, owners};
@@ -134,7 +134,7 @@ impl Admin {
             .write(action, move |session| {
                 Box::pin(async move {
                     let before = owners::lock(session, user_id, now).await?;
-                    Etag::check(etag.as_ref(), before.revision)?;
+                    Etag::check(etag.as_ref(), EtagOf::Owner(user_id), before.revision)?;
                     let key_count = owners::key_count(session, user_id).await?;
                     let mut owner = before.clone();
                     change(&mut owner, now);

@@ -46,8 +46,8 @@ pub struct Database {
     #[arg(long, value_name = "URL", env = DATABASE_URL, hide_env_values = true, value_parser = secret)]
     pub database_url: Option<SecretString>,
 
-    /// Directory of the private PostgreSQL [default: keystile in the user's data directory; for root
-    /// /var/lib/keystile]
+    /// Directory of the private PostgreSQL; unused with --database-url [default: keystile in the user's data
+    /// directory; for root /var/lib/keystile]
     // Empty only where there is no default; validate() refuses that unless there is a URL.
     #[arg(long, value_name = "DIR", env = DATA_DIR, default_value = default_data_dir().into_os_string(),
           hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]

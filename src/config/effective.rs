@@ -9,12 +9,16 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::sources::Sources;
 
+/// The value of a setting that has none.
+const NONE: &str = "none";
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The flag without its dashes.
     pub name: String,
-    /// Without secrets. `none` where there is neither value nor default.
+    /// Without secrets. `none` where there is neither value nor default; says what comes of that, or of another
+    /// setting, where that is more.
     pub value: String,
     /// `--listen`, `KEYSTILE_LISTEN`, `keystile.toml:12`, or `default`.
     pub source: String,
@@ -38,7 +42,34 @@ impl Effective {
             let name = arg.get_long()?.to_owned();
             Some(Setting { value: value_of(arg, matches), source: source_of(arg, matches, sources), name })
         });
-        Self { settings: settings.collect(), warnings }
+        let mut effective = Self { settings: settings.collect(), warnings };
+        effective.depend();
+        effective
+    }
+
+    /// What a setting comes to may depend on another one.
+    fn depend(&mut self) {
+        let is_given = |setting: &&Setting| setting.value != NONE;
+        let value = |name: &str| {
+            self.settings
+                .iter()
+                .find(|setting| setting.name == name)
+                .filter(is_given)
+                .map(|it| it.value.clone())
+        };
+        let (url, data_dir, client_ca) =
+            (value("database-url"), value("data-dir"), value("tls-client-ca-file"));
+        for Setting { name, value, .. } in &mut self.settings {
+            match name.as_str() {
+                "database-url" if url.is_none() => {
+                    let place = data_dir.as_deref().unwrap_or_default();
+                    *value = format!("none: a private PostgreSQL in {place}");
+                }
+                "data-dir" if url.is_some() => value.push_str(" (unused: there is a database-url)"),
+                "tls-client-auth" if client_ca.is_some() && value == NONE => "required".clone_into(value),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -77,7 +108,7 @@ fn value_of(arg: &Arg, matches: &ArgMatches) -> String {
         matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect();
     let value = values.join(",");
     match value.as_str() {
-        "" => "none".to_owned(),
+        "" => NONE.to_owned(),
         secret if arg.is_hide_env_values_set() => redacted(secret),
         _ => value,
     }

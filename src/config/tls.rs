@@ -48,7 +48,7 @@ pub struct Tls {
     #[arg(long = "tls-client-ca-file", value_name = "FILE", env = CLIENT_CA_FILE)]
     pub client_ca_file: Option<PathBuf>,
 
-    /// Whether clients must show a certificate, or may [default: required]
+    /// Whether clients must show a certificate, or may, where --tls-client-ca-file is set [default: required]
     #[arg(long = "tls-client-auth", value_name = "HOW", env = CLIENT_AUTH, value_enum)]
     pub client_auth: Option<ClientAuth>,
 

@@ -14,6 +14,7 @@ pub mod list_request;
 pub mod owners;
 pub mod request_id;
 pub mod rules;
+pub mod scopes;
 pub mod time;
 pub mod update_key;
 pub mod update_mask;

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
 use super::violations::Violations;
-use crate::admin::AdminError;
+use crate::admin::{AdminError, EtagOf};
 use crate::authorize::{AuthorizeError, CallerError};
 use crate::storage::StorageError;
 
@@ -293,7 +293,16 @@ pub fn admin(error: AdminError) -> Status {
             ErrorReason::ReservedScope.precondition(&format!("owners/{user}"), message)
         }
         AdminError::OperatorOwner => ErrorReason::OperatorOwner.precondition("owners/0", message),
-        AdminError::EtagMismatch => ErrorReason::EtagMismatch.status(message),
+        AdminError::EtagMismatch(of) => {
+            let (kind, name) = match of {
+                EtagOf::Key(key) => ("keystile.v1.Key", format!("keys/{key}")),
+                EtagOf::Owner(user) => ("keystile.v1.Owner", format!("owners/{user}")),
+            };
+            let mut details = ErrorDetails::new();
+            // The message says it already.
+            details.set_resource_info(kind, name, "", "");
+            ErrorReason::EtagMismatch.status_with(message, details)
+        }
         AdminError::Overloaded => ErrorReason::Overloaded.status(message),
         AdminError::Bcrypt(_) => defect(&error),
         AdminError::Store(error) => store(&error),

@@ -4,7 +4,7 @@
 //!   file is none.
 //! - New handshakes use what is new; connections that are open go on.
 //! - What cannot be used (a key that does not fit yet, half a file) leaves the last good one in force, and is told
-//!   once, if it is still so at the next look: certificate and key are seldom replaced in one instant.
+//!   once, if it is so at three looks on end: certificate and key are seldom replaced in one instant.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +23,8 @@ use crate::policy::KeyId;
 use crate::tls::{self, ALPN_H2, ClientName, HandshakeFault, Identity, PemFile, TlsFileError};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What cannot be used is told at so many looks on end: two seconds after the first.
+const LOOKS_BEFORE_TOLD: u8 = 3;
 /// A certificate that expires within so long is warned of.
 const EXPIRES_SOON: TimeDelta = TimeDelta::days(7);
 const WARN_AGAIN: TimeDelta = TimeDelta::days(1);
@@ -175,8 +177,8 @@ impl Contents {
 /// What the following of files remembers from look to look.
 struct Follower {
     in_force: Contents,
-    /// What could not be used at the last look, and whether that was told.
-    faulty: Option<(String, bool)>,
+    /// Why the files could not be used at the last look, and at how many looks on end that was so.
+    faulty: Option<(String, u8)>,
     warned_at: Option<DateTime<Utc>>,
 }
 
@@ -202,20 +204,19 @@ impl Follower {
         }
     }
 
+    /// Another look has found files that cannot be used. Told once, and not before they had time to become a pair.
     fn tell(&mut self, fault: String) {
-        let told = match &self.faulty {
-            Some((last, told)) if *last == fault => {
-                if !told {
-                    tracing::error!(
-                        error = fault,
-                        "the files of TLS have changed and cannot be used; the last good ones stay in force"
-                    );
-                }
-                true
-            }
-            _ => false,
+        let looks = match &self.faulty {
+            Some((last, looks)) if *last == fault => *looks,
+            _ => 0,
         };
-        self.faulty = Some((fault, told));
+        if looks.saturating_add(1) == LOOKS_BEFORE_TOLD {
+            tracing::error!(
+                error = fault,
+                "the files of TLS have changed and cannot be used; the last good ones stay in force"
+            );
+        }
+        self.faulty = Some((fault, looks.saturating_add(1)));
     }
 
     fn warn_of_expiry(&mut self, expires_at: DateTime<Utc>, now: DateTime<Utc>) {

@@ -4,6 +4,7 @@ use keystile::grpc::pb;
 use keystile::grpc::pb::access_rule::Mode;
 use keystile::grpc::pb::create_key_request::Template;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::harness::{App, denial, status_reason, violated_fields};
 
@@ -198,6 +199,9 @@ async fn a_change_of_what_was_not_seen_is_aborted() {
     let key_id = key.key_id;
     let aborted = |status: tonic::Status| {
         assert_eq!((status.code(), status_reason(&status).as_str()), (Code::Aborted, "ETAG_MISMATCH"));
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!(resource.description, "", "the message says it, once");
+        resource.resource_name
     };
     let add = |tag: &str, etag: &str| pb::AddGrantsRequest {
         key_id,
@@ -207,7 +211,8 @@ async fn a_change_of_what_was_not_seen_is_aborted() {
     let mut keys = app.keys();
     let added = keys.add_grants(add("a", &key.etag)).await.unwrap().into_inner().key.unwrap();
     assert_ne!(added.etag, key.etag);
-    aborted(keys.add_grants(add("b", &key.etag)).await.unwrap_err());
+    let told = aborted(keys.add_grants(add("b", &key.etag)).await.unwrap_err());
+    assert_eq!(told, format!("keys/{key_id}"));
     aborted(keys.add_grants(add("a", &key.etag)).await.unwrap_err());
     let grants = Some(pb::Grants { tags: texts(&["a"]), ..Default::default() });
     let remove = pb::RemoveGrantsRequest { key_id, grants, etag: key.etag.clone() };
@@ -222,7 +227,7 @@ async fn a_change_of_what_was_not_seen_is_aborted() {
     let disabled = keys.disable_owner(owner).await.unwrap().into_inner().owner.unwrap();
     let enable = pb::EnableOwnerRequest { user_id: 1, etag: disabled.etag.clone() };
     let enabled = keys.enable_owner(enable.clone()).await.unwrap().into_inner().owner.unwrap();
-    aborted(keys.enable_owner(enable).await.unwrap_err());
+    assert_eq!(aborted(keys.enable_owner(enable).await.unwrap_err()), "owners/1");
     let stale = pb::DisableOwnerRequest { user_id: 1, etag: disabled.etag };
     aborted(keys.disable_owner(stale).await.unwrap_err());
     keys.disable_owner(pb::DisableOwnerRequest { user_id: 1, etag: enabled.etag }).await.unwrap();

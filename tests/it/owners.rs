@@ -2,6 +2,7 @@
 
 use keystile::grpc::pb;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use crate::harness::{App, status_reason, violated_fields};
 
@@ -134,6 +135,7 @@ async fn limits_of_an_owner_are_replaced_as_a_whole_and_once() {
     assert_eq!(shown.tokens.unwrap().per_day, Some(5));
     let stale = set(None, &owner.etag).await.unwrap_err();
     assert_eq!(status_reason(&stale), "ETAG_MISMATCH");
+    assert_eq!(stale.get_details_resource_info().unwrap().resource_name, "owners/7");
     disable(&app, 7).await;
     let owner = get(&app, 7).await;
     assert!(owner.disabled && owner.rate_limits.unwrap().tokens.unwrap().per_day == Some(5), "both stay");

@@ -273,6 +273,17 @@ async fn reserved_scopes_stay_with_the_operator_whichever_way_a_key_changes() {
             assert_eq!(refused(app.keys().update_key(request).await.unwrap_err()), reserved);
         }
     }
+    // A typing error grants nothing for ever: it is refused, but it can be taken from a key that has it from before.
+    let mistyped = texts(&["keystile.auth"]);
+    let asked = pb::Key { key_id: operators.key_id, scopes: mistyped.clone(), ..Default::default() };
+    let status = app.keys().update_key(update(asked, &["scopes"])).await.unwrap_err();
+    assert_eq!(refused(status.clone()), (Code::InvalidArgument, "INVALID_REQUEST".into()));
+    for word in ["key.scopes[0]", "keystile.authorize", "keystile.read", "keystile.admin"] {
+        assert!(status.message().contains(word), "{word}: {}", status.message());
+    }
+    let grants = Some(pb::Grants { scopes: mistyped, ..Default::default() });
+    let removal = pb::RemoveGrantsRequest { key_id: operators.key_id, grants, ..Default::default() };
+    app.keys().remove_grants(removal).await.unwrap();
     assert_eq!(app.database.dump_all().await, before);
     let both = updated(&app, update(granted, &["scopes", "user_id"])).await;
     assert_eq!((both.user_id, both.scopes), (0, scopes));

@@ -1,5 +1,7 @@
 //! Members of a key's sets.
 
+use std::fmt::Display;
+
 use super::rules::read_set;
 use crate::admin::{GRANTS_MAX, GrantPatterns, Grants};
 use crate::grpc::pb;
@@ -8,13 +10,19 @@ use crate::policy::{
     AddressPattern, EndpointPattern, NamePattern, PATTERNS_MAX, Permission, Scope, TAGS_MAX, Tag,
 };
 
-/// Grants from a message; none at all is a fault.
-pub fn read_grants(violations: &mut Violations, field: &str, grants: Option<pb::Grants>) -> Option<Grants> {
+/// Grants from a message; none at all is a fault. Which scopes there may be says `read_scope`: adding takes fewer than
+/// removing.
+pub fn read_grants<E: Display>(
+    violations: &mut Violations,
+    field: &str,
+    grants: Option<pb::Grants>,
+    read_scope: impl Fn(&str) -> Result<Scope, E>,
+) -> Option<Grants> {
     let grants = violations.require(field, grants, "must be given")?;
     let pb::Grants { scopes, permissions, models, endpoints, ips, chatbots, tags } = grants;
     let path = |name: &str| format!("{field}.{name}");
     let read = Grants {
-        scopes: read_set(violations, &path("scopes"), &scopes, GRANTS_MAX, Scope::parse),
+        scopes: read_set(violations, &path("scopes"), &scopes, GRANTS_MAX, read_scope),
         permissions: read_set(violations, &path("permissions"), &permissions, GRANTS_MAX, |text| {
             Permission::parse(text)
         }),

@@ -9,6 +9,7 @@ use super::budgets::read_new_budgets;
 use super::limits::read_rate_limits;
 use super::request_id::take_request_id;
 use super::rules::{read_checks, read_rule, read_set};
+use super::scopes::{grantable, read_scopes};
 use super::time::{read_duration, read_timestamp};
 use crate::admin::{
     CreateKey, EXPIRATION_DAYS_MAX, Etag, Expiration, GRACE_MAX, GRANTS_MAX, KeyDraft, RotateKey, Template,
@@ -17,7 +18,7 @@ use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
     AddressPattern, Description, DisplayName, EndpointPattern, KeyId, Metadata, NamePattern, PATTERNS_MAX,
-    Permission, Scope, TAGS_MAX, Tag, UserId,
+    Permission, TAGS_MAX, Tag, UserId,
 };
 
 /// What is wrong with a reserved scope of another user's key. The audit log's layer knows it by these words.
@@ -176,7 +177,7 @@ fn read_draft(violations: &mut Violations, key: pb::Key, now: DateTime<Utc>) -> 
     let metadata = violations.take("key.metadata", Metadata::parse(metadata));
     let permissions =
         read_set(violations, "key.permissions", &permissions, GRANTS_MAX, |text| Permission::parse(text));
-    let given_scopes = read_set(violations, "key.scopes", &scopes, GRANTS_MAX, Scope::parse);
+    let given_scopes = read_scopes(violations, "key.scopes", &scopes);
     if user.is_some_and(|user| user != UserId::OPERATOR) {
         refuse_reserved(violations, &scopes);
     }
@@ -227,7 +228,7 @@ fn read_expire_time(
 
 fn refuse_reserved(violations: &mut Violations, scopes: &[String]) {
     for (position, scope) in scopes.iter().enumerate() {
-        if Scope::parse(scope).is_ok_and(|scope| scope.is_reserved()) {
+        if grantable(scope).is_ok_and(|scope| scope.is_reserved()) {
             violations.add(format!("key.scopes[{position}]"), SCOPE_IS_RESERVED);
         }
     }

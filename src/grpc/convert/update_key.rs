@@ -7,6 +7,7 @@ use tonic::Status;
 use super::key_request::{read_etag, read_user_id};
 use super::limits::read_rate_limits;
 use super::rules::{read_checks, read_rule, read_set};
+use super::scopes::read_scopes;
 use super::time::read_timestamp;
 use super::update_mask::{Field, Mask, read_mask};
 use crate::admin::{GRANTS_MAX, KeyPatch, UpdateKey, WindowsPatch};
@@ -14,7 +15,7 @@ use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
     AccessRule, AddressPattern, Description, DisplayName, EndpointPattern, KeyId, Metadata, NamePattern,
-    Permission, RateLimits, Scope, TAGS_MAX, Tag,
+    Permission, RateLimits, TAGS_MAX, Tag,
 };
 
 /// A request to change a key.
@@ -72,7 +73,7 @@ fn read_patch(violations: &mut Violations, mask: &Mask, key: pb::Key) -> KeyPatc
             Some(read_set(violations, "key.permissions", &key.permissions, GRANTS_MAX, parse));
     }
     if named(Field::Scopes) {
-        patch.scopes = Some(read_set(violations, "key.scopes", &key.scopes, GRANTS_MAX, Scope::parse));
+        patch.scopes = Some(read_scopes(violations, "key.scopes", &key.scopes));
     }
     if named(Field::Models) {
         patch.models = read_named_rule(violations, "key.models", key.models, NamePattern::parse);

@@ -1,5 +1,7 @@
 //! Creating, reading, changing and rotating keys.
 
+use std::fmt::Display;
+
 use tonic::Status;
 
 use super::KeyApi;
@@ -7,22 +9,24 @@ use crate::admin::{Etag, Grants, IssuedToken};
 use crate::grpc::convert::grants::read_grants;
 use crate::grpc::convert::key_request::{read_create, read_etag, read_key_id, read_rotate};
 use crate::grpc::convert::keys::{self as convert, key_mutation};
+use crate::grpc::convert::scopes::grantable;
 use crate::grpc::convert::update_key::read_update;
 use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
-use crate::policy::KeyId;
+use crate::policy::{KeyId, Scope};
 use crate::storage::changes::Actor;
 
 /// A change of a key's sets, read.
-fn read_grant_change(
+fn read_grant_change<E: Display>(
     key_id: i64,
     grants: Option<pb::Grants>,
     etag: String,
+    read_scope: impl Fn(&str) -> Result<Scope, E>,
 ) -> Result<(KeyId, Grants, Option<Etag>), Status> {
     let mut violations = Violations::default();
     let key_id = read_key_id(&mut violations, key_id);
-    let grants = read_grants(&mut violations, "grants", grants);
+    let grants = read_grants(&mut violations, "grants", grants, read_scope);
     let etag = read_etag(&mut violations, etag);
     let (key_id, grants) = violations.finish(key_id.zip(grants))?;
     Ok((key_id, grants, etag))
@@ -123,7 +127,7 @@ impl KeyApi {
         request: pb::AddGrantsRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
         let pb::AddGrantsRequest { key_id, grants, etag } = request;
-        let (key_id, grants, etag) = read_grant_change(key_id, grants, etag)?;
+        let (key_id, grants, etag) = read_grant_change(key_id, grants, etag, grantable)?;
         let changed = self.admin.add_grants(actor, key_id, grants, etag).await.map_err(error::admin)?;
         Ok(key_mutation(&changed))
     }
@@ -134,7 +138,7 @@ impl KeyApi {
         request: pb::RemoveGrantsRequest,
     ) -> Result<pb::KeyMutationResponse, Status> {
         let pb::RemoveGrantsRequest { key_id, grants, etag } = request;
-        let (key_id, grants, etag) = read_grant_change(key_id, grants, etag)?;
+        let (key_id, grants, etag) = read_grant_change(key_id, grants, etag, Scope::parse)?;
         let changed = self.admin.remove_grants(actor, key_id, grants, etag).await.map_err(error::admin)?;
         Ok(key_mutation(&changed))
     }

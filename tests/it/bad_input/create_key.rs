@@ -89,6 +89,9 @@ fn set_rows() -> Vec<Row> {
         scopes("a reserved scope for a user", &["key.scopes[1]"], texts(["chat", "keystile.read"])),
         scopes("all reserved scopes for a user", &["key.scopes[0]"], texts(["keystile.*"])),
         scopes("a reserved scope of nobody", &["key.scopes[0]"], texts(["keystile.some.day"])),
+        row("a scope that Keystile lacks for the operator", &["key.scopes[0]"], |key| {
+            (key.user_id, key.scopes) = (0, texts(["keystile.auth"]));
+        }),
     ]
 }
 

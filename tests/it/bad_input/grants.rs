@@ -109,7 +109,9 @@ fn preconditions(key_id: i64, full_id: i64) -> Vec<Row> {
     let tags = pb::Grants { tags: many(21, |n| format!("new-{n}")), ..Default::default() };
     // What could be done is not done where something else cannot.
     let both = pb::Grants { tags: texts(["tag-1"]), ..chatbots.clone() };
+    let unknown = scopes(texts(["chat", "keystile.auth"]));
     vec![
+        Row::invalid("a scope that Keystile lacks", ADD, &add(key_id, unknown), &["grants.scopes[1]"]),
         Row::refused("a reserved scope", ADD, &add(key_id, scopes(texts(["keystile.read"]))), RESERVED),
         Row::refused("51 tags in all", ADD, &add(key_id, tags), TOO_LARGE),
         Row::refused("1001 scopes in all", ADD, &add(key_id, scopes(texts(["a", "b"]))), TOO_LARGE),
