@@ -2,9 +2,10 @@
 //!
 //! - The caller's token comes from a file or from the environment, never from a flag: other users of the
 //!   machine can see flags.
-//! - Where no token is given and the server is on this machine (a loopback address), the administrator's
-//!   token that an embedded server leaves in the data directory is used, if this user may read it. At its first
-//!   start a server makes it before it serves: where there is none yet, it is looked for once the server does.
+//! - Where no token is given and the server is the private one of this machine, at its own address and without TLS,
+//!   the administrator's token that it leaves in the data directory is used, if this user may read it; anybody may
+//!   listen at another port. At its first start a server makes it before it serves: where there is none yet, it is
+//!   looked for once the server does.
 
 mod connect;
 mod token;
@@ -27,6 +28,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use self::connect::TlsArgs;
+pub use self::token::Private;
+
 use self::token::{Embedded, Given, TOKEN, TOKEN_FILE};
 use super::failure::Failure;
 use super::output::Output;
@@ -49,10 +52,10 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// The server's address; https:// where it speaks TLS
-    #[arg(long, value_name = "URL", env = "KEYSTILE_SERVER", default_value = DEFAULT_SERVER, global = true,
-          value_parser = server_uri)]
-    pub server: Uri,
+    /// The server's address; https:// where it speaks TLS [default: http://127.0.0.1:50051; `doctor`: where the
+    /// configuration listens]
+    #[arg(long, value_name = "URL", env = "KEYSTILE_SERVER", global = true, value_parser = server_uri)]
+    pub server: Option<Uri>,
 
     /// How long to wait for an answer: 500ms, 10s, 2m
     #[arg(long, value_name = "LENGTH", default_value = "10s", global = true, value_parser = parse_duration)]
@@ -72,10 +75,19 @@ pub struct ClientArgs {
 
     /// File with the caller's token; or give the token itself in KEYSTILE_TOKEN
     ///
-    /// Without either, on the machine of an embedded server, the administrator's token in its data directory
-    /// is used, if you may read it.
+    /// Without either, the administrator's token in the data directory is used, if you may read it; only at the
+    /// address of the server with a private PostgreSQL (KEYSTILE_LISTEN, else http://127.0.0.1:50051), and never by
+    /// https:// or beside a client certificate.
     #[arg(long, value_name = "FILE", env = TOKEN_FILE, global = true, help_heading = "Server")]
     pub token_file: Option<PathBuf>,
+
+    /// Call without a token, wherever one might come from: by a client certificate alone
+    #[arg(long, global = true, help_heading = "Server")]
+    pub no_token: bool,
+
+    /// The private server that the configuration describes, where a command has one; else the environment's.
+    #[arg(skip)]
+    pub private: Option<Private>,
 
     /// Say more about what is done, on stderr
     #[arg(long, short, global = true, help_heading = "Output")]
@@ -89,20 +101,29 @@ pub struct Client {
     caller: Caller,
     /// The administrator's token of this machine, where there is one that this user may not read.
     closed_token: Option<PathBuf>,
+    /// Where the token was, where nobody gave one and the administrator's was taken.
+    taken_from: Option<PathBuf>,
 }
 
 impl ServerArgs {
+    /// Where the server is.
+    #[must_use]
+    pub fn uri(&self) -> Uri {
+        self.server.clone().unwrap_or_else(|| Uri::from_static(DEFAULT_SERVER))
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// [`Failure`], when nothing answers there, or nobody that is trusted.
     pub async fn connect(&self) -> anyhow::Result<Channel> {
         let patience = self.timeout.min(CONNECT_TIMEOUT_MAX);
-        let endpoint = Endpoint::from(self.server.clone())
+        let server = self.uri();
+        let endpoint = Endpoint::from(server.clone())
             .user_agent(concat!("keystile/", env!("CARGO_PKG_VERSION")))?
             .connect_timeout(patience)
             .timeout(self.timeout);
-        self.tls.connect(&self.server, endpoint, patience).await
+        self.tls.connect(&server, endpoint, patience).await
     }
 }
 
@@ -128,13 +149,16 @@ impl ClientArgs {
     /// # Errors
     /// [`Failure`], when the token cannot be read or nothing answers.
     pub async fn connect(&self, output: &mut Output) -> anyhow::Result<Client> {
-        let given = Given::by_environment();
-        let token = given.token(self.token_file.as_deref())?;
+        let given = Given::by_environment(self.private.as_ref());
+        let token = if self.no_token { None } else { given.token(self.token_file.as_deref())? };
         let channel = self.server.connect().await?;
-        let (token, closed_token) = match token {
-            Some(token) => (Some(token), None),
+        // A certificate says who is calling; a token would win over it.
+        let has_certificate = self.server.tls.client_cert_file.is_some();
+        let (token, closed_token, taken_from) = match token {
+            Some(token) => (Some(token), None, None),
+            None if self.no_token || has_certificate => (None, None, None),
             None => {
-                if given.may_come(&self.server.server) {
+                if given.may_come(&self.server.uri()) {
                     self.server.until_serving(&channel).await;
                 }
                 self.embedded_token(&given, output)
@@ -144,24 +168,29 @@ impl ClientArgs {
         if self.verbose {
             output.note(&format!(
                 "connected to {}, waiting up to {} for an answer",
-                self.server.server,
+                self.server.uri(),
                 format_seconds(self.server.timeout)
             ));
         }
-        Ok(Client { channel, caller, closed_token })
+        Ok(Client { channel, caller, closed_token, taken_from })
     }
 
-    /// The token that an embedded server has left on this machine, or the file that keeps it from this user.
-    fn embedded_token(&self, given: &Given, output: &mut Output) -> (Option<SecretString>, Option<PathBuf>) {
-        match given.embedded(&self.server.server) {
+    /// The token that an embedded server has left on this machine; the file that keeps it from this user; the file
+    /// that it was taken from.
+    fn embedded_token(
+        &self,
+        given: &Given,
+        output: &mut Output,
+    ) -> (Option<SecretString>, Option<PathBuf>, Option<PathBuf>) {
+        match given.embedded(&self.server.uri()) {
             Embedded::Found(token, path) => {
                 if self.verbose {
                     output.note(&format!("using the administrator's token in {}", path.display()));
                 }
-                (Some(token), None)
+                (Some(token), None, Some(path))
             }
-            Embedded::Closed(path) => (None, Some(path)),
-            Embedded::Absent => (None, None),
+            Embedded::Closed(path) => (None, Some(path), None),
+            Embedded::Absent => (None, None, None),
         }
     }
 }
@@ -191,13 +220,21 @@ impl Client {
     #[must_use]
     pub fn failure(&self, status: &Status) -> Failure {
         let failure = Failure::of_status(status, self.caller.authorization.is_some());
-        match &self.closed_token {
-            Some(path) if status.code() == Code::Unauthenticated => failure.next(format!(
+        if status.code() != Code::Unauthenticated {
+            return failure;
+        }
+        match (&self.closed_token, &self.taken_from) {
+            (_, Some(path)) => failure.next(format!(
+                "The token was taken from {}; give --token-file, {TOKEN_FILE} or {TOKEN}, or --no-token to call \
+                 without one.",
+                path.display()
+            )),
+            (Some(path), None) => failure.next(format!(
                 "The administrator's token of this machine is in {}, which you may not read: run the command as its \
                  owner, or give the token of another key by {TOKEN}, {TOKEN_FILE} or --token-file.",
                 path.display()
             )),
-            _ => failure,
+            (None, None) => failure,
         }
     }
 }

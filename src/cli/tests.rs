@@ -52,6 +52,7 @@ fn no_flag_takes_a_token() {
         "estimated-tokens",
         "judged-token-file",
         "leaked-token-file",
+        "no-token",
         "token-brand",
         "token-dir",
         "token-file",

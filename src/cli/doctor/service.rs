@@ -31,7 +31,7 @@ pub async fn examine(args: &ClientArgs, brand: &Brand, output: &mut Output, repo
             };
         }
     };
-    let server = args.server.server.to_string();
+    let server = args.server.uri().to_string();
     let server = server.trim_end_matches('/');
     let asked = HealthCheckRequest { service: String::new() };
     match HealthClient::new(channel).check(asked).await.map(|answer| answer.into_inner().status()) {

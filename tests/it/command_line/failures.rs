@@ -36,6 +36,26 @@ async fn a_caller_is_told_where_tokens_come_from_and_which_scope_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_the_data_directory_goes_to_its_own_server_and_is_named_where_it_is_refused() {
+    let app = App::start().await;
+    let shell = Shell::with(&app, "");
+    let file = shell.dir.path().join("admin.token");
+    std::fs::write(&file, "ks_of_another_installation").unwrap();
+    let list = |listen: &str, more: &[&str]| {
+        let mut command = shell.command(&[&["keys", "list"], more].concat());
+        command.env("KEYSTILE_LISTEN", listen);
+        String::from_utf8(Process::run(command).stderr).unwrap()
+    };
+    let own = list(&shell.address, &[]);
+    let origin = format!("The token was taken from {}; give --token-file", file.display());
+    assert!(own.contains(&origin), "{own}");
+    for told in [list("127.0.0.1:50051", &[]), list(&shell.address, &["--no-token"])] {
+        assert!(told.starts_with("error: No token of a caller was given."), "{told}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_way_is_told_with_a_way_out() {
     let app = App::start().await;
     let shell = Shell::of(&app);

@@ -22,6 +22,7 @@ async fn a_command_given_while_a_server_starts_for_the_first_time_finds_its_toke
     eventually("the server answers", async || {
         let mut list = Process::command();
         list.args(["keys", "list", "--timeout=60s", "--server", &address])
+            .env("KEYSTILE_LISTEN", &address)
             .env("KEYSTILE_DATA_DIR", dir.path());
         let ran = tokio::task::spawn_blocking(|| Process::run(list)).await.unwrap();
         let is_refused = String::from_utf8_lossy(&ran.stderr).contains("Connection refused");
