@@ -28,7 +28,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use self::connect::TlsArgs;
-pub use self::token::Private;
+pub use self::token::{Private, reachable};
 
 use self::token::{Embedded, Given, TOKEN, TOKEN_FILE};
 use super::failure::Failure;

@@ -11,14 +11,16 @@ mod report;
 mod service;
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::database::Context;
 use self::report::{Level, Report};
-use super::client::ClientArgs;
+use super::client::{ClientArgs, Private, reachable};
 use super::output::{Output, OutputArgs};
 use crate::config::Serve;
 
@@ -69,11 +71,26 @@ impl Doctor {
         if let Some(url) = url {
             let context = Context { serve: &self.serve, replicas: self.replicas, is_embedded };
             database::examine(&url, &context, &mut report).await;
+        } else {
+            database::skip_rest(is_embedded, database::AWAY, &mut report);
         }
-        service::examine(&self.client, &self.serve.tokens.brand, output, &mut report).await;
+        service::examine(&self.client(), &self.serve.tokens.brand, output, &mut report).await;
         let is_well = report.count(Level::Fail) == 0;
         report.show(output, io::stdout().is_terminal())?;
         Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(UNWELL) })
+    }
+
+    /// Asks the server that the configuration describes, where no other is named.
+    fn client(&self) -> ClientArgs {
+        let mut client = self.client.clone();
+        if client.server.server.is_none() {
+            client.server.server = own_server(self.serve.listen, self.serve.tls.files().is_some());
+        }
+        if self.serve.database.database_url.is_none() {
+            let data_dir = self.serve.database.data_dir.clone();
+            client.private = Some(Private { listen: self.serve.listen, data_dir });
+        }
+        client
     }
 
     fn configuration(&self, report: &mut Report) {
@@ -88,7 +105,31 @@ impl Doctor {
     }
 }
 
+/// Where a server that listens so is reached from this machine.
+fn own_server(listen: SocketAddr, speaks_tls: bool) -> Option<Uri> {
+    let scheme = if speaks_tls { "https" } else { "http" };
+    format!("{scheme}://{}", reachable(listen)).parse().ok()
+}
+
 /// Any other is a fault of the configuration, and told as such.
 fn has_scheme(url: &SecretString) -> bool {
     ["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_is_where_the_configuration_listens() {
+        for (listen, speaks_tls, server) in [
+            ("127.0.0.1:50051", false, "http://127.0.0.1:50051/"),
+            ("0.0.0.0:6000", true, "https://127.0.0.1:6000/"),
+            ("[::]:6000", true, "https://[::1]:6000/"),
+            ("10.0.0.7:443", false, "http://10.0.0.7:443/"),
+        ] {
+            let own = own_server(listen.parse().unwrap(), speaks_tls);
+            assert_eq!(own.map(|it| it.to_string()).as_deref(), Some(server));
+        }
+    }
 }

@@ -15,6 +15,23 @@ use crate::storage::{Connection, StorageError, Store, inspection, migrations, pr
 /// How often the server is asked for the time: the quickest answer says most.
 const TIME_TRIES: u32 = 7;
 
+/// The checks that take a database that answers, in their order.
+const BEYOND: [&str; 11] = [
+    "version",
+    "primary",
+    "durability",
+    "standbys",
+    "role",
+    "connections",
+    "clock",
+    "schema",
+    "rights",
+    "peppers",
+    "write",
+];
+/// Why they are not made, without one.
+pub const AWAY: &str = "not looked at: the database comes first";
+
 /// What a check needs to know.
 pub struct Context<'a> {
     /// The configuration.
@@ -54,7 +71,7 @@ pub async fn examine(url: &SecretString, context: &Context<'_>, report: &mut Rep
                 error.to_string(),
                 "Is it PostgreSQL itself, or a pooler that speaks for it?",
             );
-            return;
+            return skip_rest(context.is_embedded, AWAY, report);
         }
     };
     match ask_time(&mut connection).await {
@@ -89,6 +106,15 @@ fn unreachable_database(error: &StorageError, context: &Context<'_>, report: &mu
          machine in (pg_hba.conf, firewalls)."
     };
     report.fail("database", error.to_string(), advice);
+    skip_rest(context.is_embedded, AWAY, report);
+}
+
+/// What is looked at in a database, where there is none to look at.
+pub fn skip_rest(is_embedded: bool, why: &str, report: &mut Report) {
+    let own = |check: &&str| !is_embedded || !["standbys", "role"].contains(check);
+    for check in BEYOND.into_iter().filter(own) {
+        report.skip(check, why);
+    }
 }
 
 /// The quickest of several.
@@ -145,7 +171,11 @@ async fn schema(
         );
     }
     let prunes_audit = context.serve.audit.retention.days().is_some();
-    judge::rights(&access, further, prunes_audit, report);
+    if access.present.is_empty() && access.schema.is_some() {
+        report.skip("rights", "not looked at: there is no table yet, the schema comes first");
+    } else {
+        judge::rights(&access, further, prunes_audit, report);
+    }
     Ok(is_whole && access.missing_rights.is_empty())
 }
 
