@@ -1,11 +1,11 @@
-//! `keystile keys expire` and `keystile keys extend`: the end of a key.
+//! `keystile keys expire` and `keystile keys extend`: the end of one key or of several.
 
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use super::render;
+use super::states::Which;
 use crate::cli::client::Client;
 use crate::cli::output::Output;
 use crate::cli::time::{parse_days, to_timestamp};
@@ -19,20 +19,19 @@ Examples:
   keystile keys expire 17 --never";
 const EXTEND_EXAMPLES: &str = "\
 Examples:
-  keystile keys extend 17 --by 30d";
+  keystile keys extend 17 --by 30d
+  keystile keys list --tag ci -o json | jq '.keys[].key_id' | xargs keystile keys extend --by 30d";
 
-/// Sets when a key ends, or that it never does
+/// Sets when keys end, or that they never do
+///
+/// Every key is tried, also after one that fails; then the exit code is 2.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXPIRE_EXAMPLES)]
 pub struct Expire {
-    /// The key
-    #[arg(value_name = "KEY")]
-    key_id: i64,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     end: End,
-    /// Change only what you have seen: the key's etag from `keys get`
-    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
-    etag: String,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -49,32 +48,29 @@ struct End {
     never: bool,
 }
 
-/// Lets a key live longer: adds days to its end, or to now where that has passed or there is none
+/// Lets keys live longer: adds days to their end, or to now where that has passed or there is none
+///
+/// Every key is tried, also after one that fails; then the exit code is 2.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXTEND_EXAMPLES)]
 pub struct Extend {
-    /// The key
-    #[arg(value_name = "KEY")]
-    key_id: i64,
+    #[command(flatten)]
+    which: Which,
     /// So many days, 1 to 3650: 30d
     #[arg(long = "by", value_name = "DAYS", value_parser = parse_days)]
     days: i32,
-    /// Change only what you have seen: the key's etag from `keys get`
-    #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
-    etag: String,
 }
 
 impl Expire {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
-        let (key_id, etag) = (self.key_id, self.etag.clone());
-        let answer = match self.end.expiration() {
+        let ask = async |key_id: i64, etag: String| match self.end.expiration() {
             Some(expiration) => {
                 let expiration = Some(expiration);
                 client.keys().set_expiration(pb::SetExpirationRequest { key_id, expiration, etag }).await
             }
             None => client.keys().clear_expiration(pb::ClearExpirationRequest { key_id, etag }).await,
         };
-        render::show_mutation(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
+        self.which.each_or_whole(client, output, ask).await
     }
 }
 
@@ -88,10 +84,11 @@ impl End {
 
 impl Extend {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
-        let request =
-            pb::ExtendExpirationRequest { key_id: self.key_id, days: self.days, etag: self.etag.clone() };
-        let answer = client.keys().extend_expiration(request).await;
-        render::show_mutation(&answer.map_err(|status| client.failure(&status))?.into_inner(), output)
+        let ask = async |key_id: i64, etag: String| {
+            let days = self.days;
+            client.keys().extend_expiration(pb::ExtendExpirationRequest { key_id, days, etag }).await
+        };
+        self.which.each_or_whole(client, output, ask).await
     }
 }
 

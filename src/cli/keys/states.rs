@@ -79,8 +79,9 @@ pub struct Undelete {
     which: Which,
 }
 
+/// Which keys.
 #[derive(Args, Clone, Debug)]
-struct Which {
+pub struct Which {
     /// The keys
     #[arg(value_name = "KEY", required = true)]
     key_ids: Vec<i64>,
@@ -135,6 +136,21 @@ impl Undelete {
 }
 
 impl Which {
+    /// Does it to each key; a single one is shown whole.
+    ///
+    /// # Errors
+    /// What the person needs to know.
+    pub async fn each_or_whole(
+        &self,
+        client: &Client,
+        output: &mut Output,
+        ask: impl AsyncFn(i64, String) -> Result<Response<pb::KeyMutationResponse>, Status>,
+    ) -> anyhow::Result<ExitCode> {
+        let [key_id] = self.key_ids.as_slice() else { return self.each(client, output, ask).await };
+        let answer = ask(*key_id, self.etag.clone()).await.map_err(|status| client.failure(&status))?;
+        render::show_mutation(&answer.into_inner(), output)
+    }
+
     /// Does it to each key, and shows what they have become.
     async fn each(
         &self,

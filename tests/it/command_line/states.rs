@@ -55,5 +55,15 @@ async fn the_end_of_a_key_is_set_moved_and_taken_away() {
     assert_eq!(never.row("expires"), "never");
     let soon = shell.ok(&["keys", "expire", &key, "--in=90"]).await;
     assert!(soon.row("expires").starts_with("20"), "{soon:?}");
+    let (other, _) = named(&app, "b").await;
+    shell.ok(&["keys", "expire", &key, &other, "--at=2100-01-31T00:00:00Z"]).await;
+    let both = shell.json(&["keys", "extend", &key, &other, "--by=30d"]).await;
+    for result in both["results"].as_array().unwrap() {
+        assert_eq!(result["key"]["expire_time"], "2100-03-02T00:00:00Z", "{both}");
+    }
+    assert_eq!(both["results"].as_array().unwrap().len(), 2);
+    let one_missing = shell.run(&["keys", "extend", "999", &key, "--by=1d"]).await;
+    assert_eq!(one_missing.code, Some(2), "{one_missing:?}");
+    assert!(one_missing.out.contains("2100-03-03"), "{one_missing:?}");
     app.stop().await;
 }
