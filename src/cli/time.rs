@@ -33,6 +33,21 @@ impl Expiry {
         })
     }
 
+    /// Parses an instant that is looked at rather than set: what [`Self::parse`] takes, `now`, and `0s`, which is now
+    /// too.
+    ///
+    /// # Errors
+    /// A sentence that shows how to write one.
+    pub fn parse_when(text: &str) -> Result<Self, String> {
+        let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let is_zero = !number.is_empty() && number.bytes().all(|digit| digit == b'0');
+        let unit = text.strip_prefix(number).unwrap_or_default();
+        if text == "now" || (is_zero && parse_duration(&format!("1{unit}")).is_ok()) {
+            return Ok(Self::In(Duration::ZERO));
+        }
+        Self::parse(text)
+    }
+
     /// The instant, a length counted back from `now`. `None` if it is beyond the calendar.
     #[must_use]
     pub fn before(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -171,6 +186,18 @@ mod tests {
         assert_eq!(back("500000000d"), None);
         for text in ["2031-01-01", "2031-01-01T00:00:00", "tomorrow", "90"] {
             assert!(Expiry::parse(text).unwrap_err().contains("2030-01-31T00:00:00Z"), "{text}");
+        }
+    }
+
+    #[test]
+    fn now_can_be_looked_at_and_not_set() {
+        for text in ["now", "0s", "0d", "00ms"] {
+            assert_eq!(Expiry::parse_when(text), Ok(Expiry::In(Duration::ZERO)), "{text}");
+            assert!(Expiry::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Expiry::parse_when("1d"), Expiry::parse("1d"));
+        for text in ["", "0", "0x", "s", "then"] {
+            assert!(Expiry::parse_when(text).is_err(), "{text}");
         }
     }
 

@@ -49,10 +49,10 @@ pub struct List {
     #[arg(long, value_name = "RESOURCE", default_value = "", hide_default_value = true)]
     resource: String,
     /// At or after this instant, or so long ago at most: 24h, 2030-01-31T00:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     since: Option<Expiry>,
     /// Before this instant, or longer ago
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     until: Option<Expiry>,
     /// Of the request that its caller gave this id
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]

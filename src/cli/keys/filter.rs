@@ -43,25 +43,25 @@ pub struct Which {
 
 /// Times: instants, or lengths from now, back or ahead as each says.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Times (2030-01-31T00:00:00Z, or a length as in 7d)")]
+#[command(next_help_heading = "Times (2030-01-31T00:00:00Z, now, or a length as in 7d)")]
 struct Times {
     /// Created at or after this instant, or so long ago at most
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     created_after: Option<Expiry>,
     /// Created before this instant, or longer ago
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     created_before: Option<Expiry>,
     /// Expiring at or after this instant, or so long from now at least
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     expires_after: Option<Expiry>,
     /// Expiring before this instant, or sooner than so long from now
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     expires_before: Option<Expiry>,
     /// Last used at or after this instant, or so long ago at most
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     last_used_after: Option<Expiry>,
     /// Last used before this instant, or longer ago, or never
-    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse)]
+    #[arg(long, value_name = "WHEN", value_parser = Expiry::parse_when)]
     last_used_before: Option<Expiry>,
 }
 

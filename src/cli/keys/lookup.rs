@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::render;
 use crate::cli::client::Client;
+use crate::cli::failure::Failure;
 use crate::cli::json::to_json;
 use crate::cli::output::{Format, Output};
 use crate::cli::read_token::read_token;
@@ -32,6 +33,7 @@ pub struct Lookup {
 impl Lookup {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
         let token = read_token("leaked", self.leaked_token_file.as_deref(), output)?;
+        alone(&token)?;
         let answer = client.keys().lookup_key(pb::LookupKeyRequest { token }).await;
         let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
         let look = output.look();
@@ -43,5 +45,27 @@ impl Lookup {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether it may be a token: a line of a log is none, though one may be in it.
+fn alone(token: &[u8]) -> Result<(), Failure> {
+    if token.iter().any(u8::is_ascii_whitespace) {
+        return Err(Failure::new("This is no token (it has spaces): give the token alone."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_around_a_token_is_told() {
+        assert_eq!(alone(b"ks_abc"), Ok(()));
+        for text in ["token: ks_abc", "ks_abc ", "ks_abc\nks_def"] {
+            let told = alone(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(told, "This is no token (it has spaces): give the token alone.");
+        }
     }
 }
