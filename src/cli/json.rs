@@ -1,7 +1,7 @@
 //! Messages of the contract as JSON, by the contract's own descriptors.
 //!
 //! The protobuf JSON mapping with three choices, told in `--output`'s help: the names of the `.proto` files,
-//! 64-bit integers as numbers, and plain fields also where they have their default value.
+//! 64-bit integers as numbers (whole numbers of a `google.protobuf.Struct` too), and plain fields also where they have their default value.
 
 use anyhow::Context;
 use prost::Message;
@@ -9,6 +9,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Serialize
 use serde_json::Value;
 
 use crate::grpc::pb;
+
+/// Up to here, 2^53, each whole number is a double of its own.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// `message`, which is a `keystile.v1.<name>`, as JSON.
 ///
@@ -21,9 +24,26 @@ pub fn to_json(name: &str, message: &impl Message) -> anyhow::Result<Value> {
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false)
         .skip_default_fields(false);
-    message
+    let mut json = message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .with_context(|| format!("the answer has a {name} that JSON cannot hold"))
+        .with_context(|| format!("the answer has a {name} that JSON cannot hold"))?;
+    whole_numbers(&mut json);
+    Ok(json)
+}
+
+/// Writes 1000006.0 as 1000006: a `Struct` knows no integers. The contract has no other fractions.
+fn whole_numbers(json: &mut Value) {
+    match json {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= EXACT_MAX);
+            if let Some(whole) = whole.and_then(|it| format!("{it:.0}").parse::<i64>().ok()) {
+                *json = whole.into();
+            }
+        }
+        Value::Array(members) => members.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
 }
 
 /// The `keystile.v1.<name>` that `text` says.
@@ -72,6 +92,21 @@ mod tests {
         assert_eq!(json["rate_limits"], serde_json::json!({"requests": {"per_minute": 0}}));
         assert_eq!(json["tags"], serde_json::json!([]));
         assert_eq!(json.get("create_time"), None);
+    }
+
+    #[test]
+    fn whole_numbers_of_a_struct_are_integers() {
+        let number =
+            |number: f64| prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(number)) };
+        let list = prost_types::ListValue { values: vec![number(-3.0), number(1e300)] };
+        let list = prost_types::Value { kind: Some(prost_types::value::Kind::ListValue(list)) };
+        let fields = [("key_id", number(1_000_006.0)), ("half", number(0.5)), ("list", list)];
+        let before = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let event =
+            pb::AuditEvent { before: Some(prost_types::Struct { fields: before }), ..Default::default() };
+        let before = to_json("AuditEvent", &event).unwrap()["before"].clone();
+        assert_eq!(before, serde_json::json!({"key_id": 1_000_006, "half": 0.5, "list": [-3, 1e300]}));
+        assert_eq!(before["key_id"].to_string(), "1000006");
     }
 
     #[test]

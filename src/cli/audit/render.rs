@@ -10,6 +10,8 @@ use crate::grpc::pb;
 
 /// How many changed fields are named.
 const SHOWN: usize = 4;
+/// How much of a text is shown; an instant to the nanosecond has 30 characters.
+const TEXT_MAX: usize = 40;
 /// The widths of what leads a followed line, so that lines stand below each other.
 const ACTOR_WIDTH: usize = 18;
 const ACTION_WIDTH: usize = 20;
@@ -83,15 +85,15 @@ fn changed(before: Option<&Struct>, after: Option<&Struct>) -> Vec<String> {
         before.fields.keys().chain(after.fields.keys().filter(|name| !before.fields.contains_key(*name)));
     let differ = names.filter(|name| before.fields.get(*name) != after.fields.get(*name));
     differ
-        .map(|name| match (short(before.fields.get(name)), short(after.fields.get(name))) {
+        .map(|name| match (scalar(before.fields.get(name)), scalar(after.fields.get(name))) {
             (Some(old), Some(new)) => format!("{name}: {old} → {new}"),
             _ => name.clone(),
         })
         .collect()
 }
 
-/// A value that is short enough to be shown.
-fn short(value: Option<&Value>) -> Option<String> {
+/// A value that fits in a line: any but lists and objects.
+fn scalar(value: Option<&Value>) -> Option<String> {
     let kind = match value {
         None => return Some("none".to_owned()),
         Some(value) => value.kind.as_ref()?,
@@ -100,9 +102,20 @@ fn short(value: Option<&Value>) -> Option<String> {
         Kind::NullValue(_) => Some("none".to_owned()),
         Kind::BoolValue(value) => Some(value.to_string()),
         Kind::NumberValue(value) => Some(value.to_string()),
-        Kind::StringValue(value) if value.len() <= 24 => Some(value.clone()),
-        Kind::StringValue(_) | Kind::ListValue(_) | Kind::StructValue(_) => None,
+        Kind::StringValue(value) => Some(text(value)),
+        Kind::ListValue(_) | Kind::StructValue(_) => None,
     }
+}
+
+/// A text as it is, cut; in quotes where it would be taken for something else: nothing, several fields, no value.
+fn text(value: &str) -> String {
+    let shown = match value.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()),
+        None => value.to_owned(),
+    };
+    let is_plain =
+        !shown.is_empty() && shown == shown.trim() && shown != "none" && !shown.contains([',', '"', '→']);
+    if is_plain { shown } else { format!("\"{}\"", shown.replace('"', "\\\"")) }
 }
 
 #[cfg(test)]
@@ -142,6 +155,23 @@ EVENT  TIME                  ACTOR  ACTION       RESOURCE  FROM      WHAT
             line(&event()),
             "2030-03-17 17:46:40Z  key/1               keys.revoke           keys/17  a: x → y, new: none → true"
         );
+    }
+
+    #[test]
+    fn what_would_be_misread_is_quoted_and_what_is_long_is_cut() {
+        for (value, shown) in [
+            ("ci", "ci"),
+            ("", "\"\""),
+            ("a, b", "\"a, b\""),
+            ("none", "\"none\""),
+            (" x", "\" x\""),
+            ("2030-01-31T00:00:00.123456789Z", "2030-01-31T00:00:00.123456789Z"),
+        ] {
+            assert_eq!(text(value), shown);
+        }
+        assert_eq!(text(&"é".repeat(41)), format!("{}…", "é".repeat(40)));
+        let number = Value { kind: Some(Kind::NumberValue(1_000_006.0)) };
+        assert_eq!(scalar(Some(&number)).as_deref(), Some("1000006"));
     }
 
     #[test]
