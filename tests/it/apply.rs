@@ -121,6 +121,7 @@ async fn a_file_is_made_so_and_a_second_run_changes_nothing() {
     assert_eq!(dry.code, Some(1), "{}", dry.err);
     let summary = "1 to create, 1 to change, 1 to revoke, 1 to delete, 1 unchanged\n";
     assert!(dry.out.ends_with(summary), "{}", dry.out);
+    assert!(dry.err.contains("by --token-dir"), "{}", dry.err);
     assert!(dry.out.contains(
         "    ~ description  \"before\" → \"after\"\n    - tags         old\n    + tags         new\n"
     ));

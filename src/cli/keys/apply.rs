@@ -86,6 +86,9 @@ impl Apply {
         let plan = plan(&wanted, &present, Clock::System.now()).map_err(told)?;
         if self.dry_run || plan.is_empty() {
             show_plan(&plan, output)?;
+            if plan.count(Kind::Create) > 0 && self.token_dir.is_none() {
+                output.note("To create keys, name a directory for their tokens by --token-dir.");
+            }
             return Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DENIED) });
         }
         if plan.count(Kind::Create) > 0 && self.token_dir.is_none() {

@@ -200,7 +200,7 @@ fn documentation_and_json_schema_have_every_field() {
         .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
     assert_eq!(names.collect::<BTreeSet<_>>(), BTreeSet::from(ENTRY));
     let (_, example) = document.split_once("```yaml\n").unwrap();
-    assert_eq!(good(example.split_once("```").unwrap().0).len(), 3);
+    assert_eq!(good(example.split_once("```").unwrap().0).len(), 4);
 }
 
 proptest! {
