@@ -69,6 +69,8 @@ fn sentence(status: &Status) -> String {
     }
     let message = plain(status.message());
     let message = message.trim().trim_end_matches('.');
+    // When to is said next.
+    let message = message.trim_end_matches("; try again");
     match (status.code(), message) {
         (code, "") => format!("The server answers with {code:?} and no message."),
         (Code::Internal | Code::Unknown | Code::DataLoss, message) => {
@@ -123,13 +125,20 @@ fn root(error: &dyn Error) -> String {
 }
 
 fn next(status: &Status, details: &ErrorDetails, caller_known: bool) -> Option<String> {
+    let retry = details.retry_info().and_then(|retry| retry.retry_delay).map(format_seconds);
+    if details.error_info().is_some_and(|info| info.reason == "STORE_UNAVAILABLE") {
+        let when = retry.unwrap_or_else(|| "a moment".to_owned());
+        return Some(format!(
+            "A question can be asked again in {when}. A change that was asked for may have happened: look before you \
+             repeat it."
+        ));
+    }
     if let Some(next) = details.error_info().and_then(|info| next_for_reason(&info.reason)) {
         return Some(next.to_owned());
     }
     if is_foreign(status) {
         return Some(FOREIGN.to_owned());
     }
-    let retry = details.retry_info().and_then(|retry| retry.retry_delay).map(format_seconds);
     let next = match status.code() {
         _ if is_timeout(status) => {
             "A change that was asked for may have been made all the same: look before you repeat it. More time: \
@@ -321,6 +330,14 @@ Nothing was done; correct that and run the command again."
             "The server cannot answer now: the store is out of reach.\nTry again in 1.5 s."
         );
         assert!(told(&Status::resource_exhausted("too many")).ends_with("Try again in a moment."));
+    }
+
+    #[test]
+    fn a_change_that_meets_no_store_may_have_happened() {
+        let told = told(&ErrorReason::StoreUnavailable.status("the store is out of reach; try again"));
+        assert!(told.starts_with("The server cannot answer now: the store is out of reach.\n"), "{told}");
+        assert!(told.ends_with("may have happened: look before you repeat it."), "{told}");
+        assert!(!told.contains("try again"), "{told}");
     }
 
     #[test]

@@ -88,10 +88,33 @@ impl Keys {
     }
 }
 
+/// Parses a key's number.
+fn key_number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| {
+        let is_word = text.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter));
+        let name = if is_word { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) };
+        format!("must be a key's number; `keystile keys list --name {name}` finds it")
+    })
+}
+
 /// Parses `name=value`.
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("{text} is no pair; write name=value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_the_place_of_a_number_is_told_how_to_find_it() {
+        assert_eq!(key_number("17"), Ok(17));
+        for (text, name) in [("alice", "alice"), ("it's mine", r"'it'\''s mine'")] {
+            let told = format!("must be a key's number; `keystile keys list --name {name}` finds it");
+            assert_eq!(key_number(text), Err(told));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::render;
+use super::{key_number, render};
 use crate::cli::client::Client;
 use crate::cli::json::to_json;
 use crate::cli::output::{Format, Output};
@@ -23,7 +23,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Get {
     /// The key
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_parser = key_number)]
     key_id: i64,
     /// Show its bcrypt hash too, for moving the key elsewhere; needs keystile.admin, and is audited
     #[arg(long, conflicts_with = "watch")]

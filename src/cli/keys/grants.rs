@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::render;
+use super::{key_number, render};
 use crate::cli::client::Client;
 use crate::cli::output::Output;
 use crate::grpc::pb;
@@ -43,7 +43,7 @@ pub struct Ungrant {
 #[derive(Args, Clone, Debug)]
 struct Change {
     /// The key
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_parser = key_number)]
     key_id: i64,
     #[command(flatten)]
     members: Members,

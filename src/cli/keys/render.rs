@@ -74,7 +74,7 @@ fn identity(key: &pb::Key) -> Vec<(&'static str, Cell)> {
         ("revoked", time(&key.revoke_time)),
         ("reason", key.revoke_reason.clone().into()),
         ("deleted", time(&key.delete_time)),
-        ("purged", time(&key.purge_time)),
+        ("purge due", time(&key.purge_time)),
         ("expires", key.expire_time.as_ref().map_or("never".to_owned(), format_timestamp).into()),
         ("tags", summary(&key.tags, SHOWN_IN_DETAILS).into()),
         ("metadata", summary(&metadata, SHOWN_IN_DETAILS).into()),

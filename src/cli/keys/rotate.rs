@@ -8,7 +8,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::new_token::{Answer, TokenOut};
-use super::render;
+use super::{key_number, render};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::json::to_json;
@@ -28,7 +28,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Rotate {
     /// The key
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_parser = key_number)]
     key_id: i64,
     /// How long the old token works on: 24h, at most 30d [default: not at all]
     #[arg(long, value_name = "LENGTH", value_parser = parse_duration)]

@@ -2,6 +2,7 @@
 //!
 //! Every key is tried, also after one that fails; the failed ones are told, and the exit code is 2 then.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tonic::{Response, Status};
 use tonic_types::StatusExt;
 
-use super::render;
+use super::{key_number, render};
 use crate::cli::client::Client;
 use crate::cli::confirm::ConfirmArgs;
 use crate::cli::failure::Failure;
@@ -83,7 +84,7 @@ pub struct Undelete {
 #[derive(Args, Clone, Debug)]
 pub struct Which {
     /// The keys
-    #[arg(value_name = "KEY", required = true)]
+    #[arg(value_name = "KEY", value_parser = key_number, required = true)]
     key_ids: Vec<i64>,
     /// Change only what you have seen: the etag from `keys get`, of a single key
     #[arg(long, value_name = "ETAG", default_value = "", hide_default_value = true)]
@@ -92,11 +93,22 @@ pub struct Which {
 
 impl Revoke {
     pub async fn run(&self, client: &Client, output: &mut Output) -> anyhow::Result<ExitCode> {
+        let already = RefCell::new(Vec::new());
         let ask = async |key_id: i64, etag: String| {
+            // Only for the note; whatever keeps it from being read, the key is to be stopped.
+            let before = client.keys().get_key(pb::GetKeyRequest { key_id, ..Default::default() }).await;
             let reason = self.reason.clone();
-            client.keys().revoke_key(pb::RevokeKeyRequest { key_id, reason, etag }).await
+            let answer = client.keys().revoke_key(pb::RevokeKeyRequest { key_id, reason, etag }).await?;
+            let before = before.ok().and_then(|before| before.into_inner().key);
+            already.borrow_mut().extend(before.filter(|key| key.revoke_time.is_some()));
+            Ok(answer)
         };
-        self.which.each(client, output, ask).await
+        let code = self.which.each(client, output, ask).await?;
+        for pb::Key { key_id, revoke_reason, .. } in already.take() {
+            let stays = if revoke_reason.is_empty() { "without a reason" } else { &revoke_reason };
+            output.note(&format!("key {key_id} was revoked already; its reason stays: {stays}"));
+        }
+        Ok(code)
     }
 }
 
@@ -175,7 +187,9 @@ impl Which {
                 }
                 Err(status) => {
                     failed.push(failed_json(*key_id, &status));
-                    output.note(&format!("key {key_id}: {}", client.failure(&status)));
+                    let (key, failure) = (format!("key {key_id}"), client.failure(&status).to_string());
+                    let says_which = failure.starts_with(&format!("{key} "));
+                    output.note(&if says_which { failure } else { format!("{key}: {failure}") });
                 }
             }
         }

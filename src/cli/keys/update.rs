@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::limits::LimitChanges;
-use super::render;
 use super::settings::Settings;
+use super::{key_number, render};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -32,7 +32,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Update {
     /// The key
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", value_parser = key_number)]
     key_id: i64,
     /// New owner of the key, whose limits and budgets count from then on
     #[arg(long, value_name = "ID")]

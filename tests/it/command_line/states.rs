@@ -23,13 +23,31 @@ async fn states_are_changed_for_several_keys_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_already_is_told_with_its_reason() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    let (key, _) = named(&app, "a").await;
+    let first = shell.ok(&["keys", "revoke", &key, "--reason=leaked"]).await;
+    assert!(!first.told.contains("already"), "{first:?}");
+    let again = shell.ok(&["keys", "revoke", &key, "--reason=other"]).await;
+    let told = format!("key {key} was revoked already; its reason stays: leaked");
+    assert!(again.told.contains(&told), "{again:?}");
+    let deleted = shell.ok(&["keys", "delete", &key]).await;
+    assert!(deleted.out.contains("DELETED"), "{deleted:?}");
+    assert!(shell.ok(&["keys", "get", &key]).await.row("purge due").starts_with("20"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_fails_does_not_keep_the_others_from_being_tried() {
     let app = App::start().await;
     let shell = Shell::of(&app);
     let (key, token) = named(&app, "a").await;
     let ran = shell.run(&["keys", "delete", "999", &key, "-o", "json"]).await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.told.starts_with("key 999: key 999 does not exist.\n"), "{ran:?}");
+    let named = shell.run(&["keys", "get", "alice"]).await;
+    assert!(named.told.contains("`keystile keys list --name alice` finds it"), "{named:?}");
+    assert!(ran.told.starts_with("key 999 does not exist.\n"), "{ran:?}");
     let json = ran.json();
     assert_eq!(json["results"][0]["key"]["state"], "DELETED");
     assert_eq!(json["failed"][0]["key_id"], 999);
