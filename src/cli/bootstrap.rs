@@ -54,7 +54,11 @@ impl Bootstrap {
             return Err(failure.next("Use his token to make more: keystile keys create.").into());
         };
         match file {
-            Some(file) => file.write(&SecretString::from(token.expose()))?,
+            Some(file) => {
+                file.write(&SecretString::from(token.expose()))?;
+                let out = self.out.unwrap_or_default();
+                Output::of_process(Format::Table).note(&format!("The token is in {}.", out.display()));
+            }
             None => Output::of_process(Format::Table).show(token.expose())?,
         }
         Ok(ExitCode::SUCCESS)

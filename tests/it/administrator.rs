@@ -118,6 +118,19 @@ fn bootstrap(database: &TestDatabase) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bootstrap_says_where_the_token_is_that_it_wrote() {
+    let (database, dir) = (TestDatabase::new().await, TempDir::new().unwrap());
+    let out = dir.path().join("admin.token");
+    let mut command: Command = Process::command();
+    command.args(["bootstrap", "--out"]).arg(&out).env("KEYSTILE_DATABASE_URL", database.url());
+    command.env("KEYSTILE_ALLOW_DATA_LOSS", "true").env("KEYSTILE_BCRYPT_COST", "4");
+    let ran = Process::run(command);
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(0), String::new()), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).contains(&format!("The token is in {}.", out.display())));
+    assert!(fs::read_to_string(&out).unwrap().starts_with("ks_"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bootstrap_prints_the_first_administrators_token_once() {
     let database = TestDatabase::new().await;
     let first = bootstrap(&database);
