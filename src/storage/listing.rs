@@ -4,7 +4,7 @@
 //!
 //! 1. It walks the index of its order, and looks at [`WINDOW`] keys at most. Where many keys fit, that fills it.
 //! 2. Where it does not, few keys fit, or they stand together further on. If a filter has an index, that finds
-//!    them: up to [`FEW`], which are put in order.
+//!    them: up to `FEW`, which are put in order.
 //! 3. Where there are more, or no index, the page ends here, short, and the next one goes on behind the window.
 //!
 //! So a page may be short, even empty, though it is not the last one.
