@@ -6,7 +6,7 @@ use super::read::{KeyView, finish, view};
 use super::{Admin, AdminError, Changed, Etag, EtagOf};
 use crate::policy::{Key, KeyId};
 use crate::storage::changes::Actor;
-use crate::storage::{Session, StorageError, keys};
+use crate::storage::{Session, StorageError, keys, secrets};
 
 /// A change that is asked for: of what, by whom, and on which condition.
 #[derive(Clone, Debug)]
@@ -98,12 +98,13 @@ async fn run(
         return Ok(shown(session, before, now).await?);
     }
     after.update_time = now;
+    let grace_end = secrets::grace_end(session, key_id, now).await?;
     keys::update(session, &after).await?;
     if validate_only {
         let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
         return Err(Aborted::Validated(Box::new(shown(session, after, now).await?)));
     }
-    Ok(finish(session, &actor, action, Some(&before), key_id, now).await?)
+    Ok(finish(session, &actor, action, Some((&before, grace_end)), key_id, now).await?)
 }
 
 /// Locks a key until the transaction ends, if it is as the caller has seen it.

@@ -85,12 +85,13 @@ impl Admin {
 
 /// A key after a change: its lines of the logs written, its revision taken, and read back.
 ///
-/// The last call of a transaction that changes a key.
+/// `before` is the key as it was, and until when the token before its last rotation worked. The last call of a
+/// transaction that changes a key.
 pub(super) async fn finish(
     session: &mut Session,
     actor: &Actor,
     action: &'static str,
-    before: Option<&Key>,
+    before: Option<(&Key, Option<DateTime<Utc>>)>,
     key_id: KeyId,
     now: DateTime<Utc>,
 ) -> Result<super::Changed<KeyView>, AdminError> {
@@ -99,8 +100,8 @@ pub(super) async fn finish(
     // Budgets are created with a key, and not changed by any other change of it.
     let line = AuditLine {
         action,
-        before: before.map(|before| snapshot::key(before, &shown.budgets)),
-        after: Some(snapshot::changed_key(&shown)),
+        before: before.map(|(key, grace_end)| snapshot::key_in_grace(key, &shown.budgets, grace_end)),
+        after: Some(snapshot::key_in_grace(&shown.key, &shown.budgets, shown.previous_token_end)),
     };
     let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
     keys::stamp(session, key_id, revision).await?;

@@ -12,7 +12,7 @@ use super::read::{KeyView, finish};
 use super::{Admin, AdminError, Changed, Etag, RequestId};
 use crate::policy::KeyId;
 use crate::storage::changes::Actor;
-use crate::storage::{Session, keys, rotation};
+use crate::storage::{Session, keys, rotation, secrets};
 use crate::token::{Token, os_rng};
 
 /// The longest grace of a token that is rotated away.
@@ -90,11 +90,12 @@ async fn rotate(
     let RotateKey { key_id, grace, ref etag, request_id: _ } = *request;
     let before = lock(session, key_id, etag.as_ref()).await?;
     not_deleted(&before)?;
+    let ended = secrets::grace_end(session, key_id, now).await?;
     let grace_end = now.checked_add_signed(grace).filter(|end| *end > now);
     let secret_id = rotation::rotate(session, &made.of(key_id), grace_end, now).await?;
     made.store_digest(session, secret_id).await?;
     let mut after = before.clone();
     after.update_time = now;
     keys::update(session, &after).await?;
-    finish(session, actor, ACTION, Some(&before), key_id, now).await
+    finish(session, actor, ACTION, Some((&before, ended)), key_id, now).await
 }

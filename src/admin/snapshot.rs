@@ -1,8 +1,8 @@
 //! A resource as the audit log shows it before and after a change. Never a token, hash or digest.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::KeyView;
 use crate::policy::{AccessRule, Budget, Key, Micros, Owner, RateLimits, RateWindows};
 
 /// A key and its own budgets for the audit log.
@@ -33,10 +33,10 @@ pub(super) fn key(key: &Key, budgets: &[Budget]) -> Value {
     })
 }
 
-/// A key after a change, with what has become of the token before its last rotation.
-pub(super) fn changed_key(view: &KeyView) -> Value {
-    let mut shown = key(&view.key, &view.budgets);
-    if let (Value::Object(fields), Some(end)) = (&mut shown, view.previous_token_end) {
+/// A key before or after a change, with the end of the token before its last rotation, where that still works.
+pub(super) fn key_in_grace(of: &Key, budgets: &[Budget], end: Option<DateTime<Utc>>) -> Value {
+    let mut shown = key(of, budgets);
+    if let (Value::Object(fields), Some(end)) = (&mut shown, end) {
         fields.insert("previous_token_expire_time".to_owned(), json!(end));
     }
     shown

@@ -35,6 +35,9 @@ async fn every_change_of_where_a_key_stands_leaves_its_lines() {
     let at = traced(at, answer.revision, "keys.rotate", field, Value::Null, end).await;
 
     keys.revoke_key(pb::RevokeKeyRequest { key_id, ..Default::default() }).await.unwrap();
+    let revoked = app.database.json("SELECT * FROM audit_events WHERE action = 'keys.revoke'").await;
+    assert!(revoked[0]["after"][field].is_string(), "the old token's end stays");
+    assert_eq!(revoked[0]["before"][field], revoked[0]["after"][field], "and is no part of the change");
     let reactivate = pb::ReactivateKeyRequest { key_id, etag: etag() };
     let answer = keys.reactivate_key(named("keys.reactivate", reactivate)).await.unwrap().into_inner();
     let at = traced(at + 1, answer.revision, "keys.reactivate", "revoke_time", json!(now), Value::Null).await;
