@@ -10,9 +10,11 @@
 //! What does not belong here: when something is counted, which whoever does it knows; how the page is served.
 
 mod bcrypt_pools;
+mod cache;
 mod calls;
 mod cells;
 mod decisions;
+mod freshness;
 mod histogram;
 mod page;
 mod process;
@@ -21,9 +23,11 @@ mod store;
 mod tls;
 
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
+pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
 pub use cells::{Counter, Gauge, Held};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
+pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
@@ -46,6 +50,10 @@ pub struct Metrics {
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
     pub store: Arc<StoreMetrics>,
+    /// Keys in memory.
+    pub cache: Arc<CacheMetrics>,
+    /// How changes are followed, and come everywhere.
+    pub freshness: Arc<FreshnessMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -63,6 +71,8 @@ impl Metrics {
             calls: Arc::new(CallMetrics::new(methods, reasons)),
             decisions: Arc::default(),
             store: Arc::default(),
+            cache: Arc::default(),
+            freshness: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -72,10 +82,12 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 7] = [
+        let groups: [&dyn Group; 9] = [
             &*self.calls,
             &*self.decisions,
             &*self.store,
+            &*self.cache,
+            &*self.freshness,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

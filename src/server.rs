@@ -26,6 +26,7 @@ pub use running::Running;
 pub use signals::EndSignal;
 
 use crate::admin::BootstrapOutcome;
+use crate::cache::PROPAGATION_WAIT;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
 use crate::grpc::telemetry_layer;
@@ -43,9 +44,9 @@ use signals::Signals;
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let mut signals = Signals::listen()?;
     let mut bound = Bound::to(&config).await?;
-    let metrics = bound.metrics();
+    let (metrics, address) = (bound.metrics(), bound.address());
     let prepared = tokio::select! {
-        prepared = Prepared::by(&config, &Clock::System, &metrics) => prepared,
+        prepared = Prepared::by(&config, &Clock::System, &metrics, address) => prepared,
         error = bound.died() => Err(error),
         signal = signals.next() => {
             tracing::info!(signal = %signal, "stopping before it has started");
@@ -103,9 +104,15 @@ async fn unless_hurried(
 pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<Token>, ServerError> {
     let open = open_database(database).await?;
     let work = async {
-        let parts =
-            Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System, &telemetry_layer::metrics())
-                .await?;
+        let parts = Parts::on(
+            &open.store,
+            tokens,
+            CheckSet::EMPTY,
+            &Clock::System,
+            &telemetry_layer::metrics(),
+            PROPAGATION_WAIT,
+        )
+        .await?;
         let token = Token::generate(&tokens.brand, &mut os_rng());
         match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),

@@ -328,9 +328,12 @@ impl Waiter {
                 return;
             }
             let own_moves = async {
-                match &mut own {
-                    Some(own) if own.changed().await.is_ok() => {}
-                    _ => std::future::pending().await,
+                let moved = match &mut own {
+                    Some(own) => own.changed().await.is_ok(),
+                    None => false,
+                };
+                if !moved {
+                    std::future::pending::<()>().await;
                 }
             };
             tokio::select! {

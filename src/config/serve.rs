@@ -14,7 +14,8 @@ use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
 use super::{
-    Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Log, Telemetry, Tls, Tokens,
+    Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Freshness, Log, Telemetry, Tls,
+    Tokens,
 };
 
 /// The variable that says where gRPC is served.
@@ -55,6 +56,10 @@ pub struct Serve {
     /// Decisions.
     #[command(flatten)]
     pub decisions: Decisions,
+
+    /// Freshness.
+    #[command(flatten)]
+    pub freshness: Freshness,
 
     /// The end.
     #[command(flatten)]

@@ -52,6 +52,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(Ok(serve.tokens.bcrypt_threads), std::thread::available_parallelism().map_err(|_| ()));
     assert_eq!(serve.tokens.bcrypt_queue, 256);
     assert_eq!(serve.decisions.observe, CheckSet::EMPTY);
+    assert_eq!(serve.freshness.max_staleness, Duration::from_secs(30));
+    assert_eq!(serve.freshness.propagation_wait, crate::cache::PROPAGATION_WAIT);
     assert_eq!(serve.log.filter, "info");
     assert_eq!(serve.validate(), Ok(()));
 }

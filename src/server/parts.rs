@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::zeroize::Zeroizing;
 
 use super::ServerError;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Authorizer};
+use crate::cache::{self, Bounds, KeyCache, Replicas};
 use crate::clock::Clock;
 use crate::config::Tokens;
 use crate::metrics::Metrics;
@@ -20,6 +23,8 @@ use crate::token::{BcryptPool, Pepper, PepperId, Peppers, os_rng};
 pub(super) struct Parts {
     pub(super) admin: Admin,
     pub(super) authorizer: Authorizer,
+    pub(super) cache: Arc<KeyCache>,
+    pub(super) replicas: Arc<Replicas>,
 }
 
 impl Parts {
@@ -29,7 +34,13 @@ impl Parts {
         observe: CheckSet,
         clock: &Clock,
         metrics: &Metrics,
+        propagation_wait: Duration,
     ) -> Result<Self, ServerError> {
+        let cache = cache(observe, metrics);
+        let replicas = {
+            let (own, metrics) = (Some(Arc::clone(&cache)), Arc::clone(&metrics.freshness));
+            Replicas::new(store.clone(), own, propagation_wait, metrics)
+        };
         let peppers = Arc::new(peppers(store, tokens).await?);
         // One for proving tokens and one for making them, or looking them up: a flood of unknown tokens must not keep an
         // administrator from creating keys.
@@ -54,9 +65,21 @@ impl Parts {
                 peppers,
                 clock: clock.clone(),
             },
+            Arc::clone(&replicas),
         );
-        Ok(Self { admin, authorizer })
+        Ok(Self { admin, authorizer, cache, replicas })
     }
+}
+
+/// Keys in memory, none yet.
+fn cache(observe: CheckSet, metrics: &Metrics) -> Arc<KeyCache> {
+    KeyCache::new(cache::Settings {
+        bounds: Bounds { entries: 100_000, bytes: 128 << 20, unknown: 100_000 },
+        observe,
+        describe: |_| Bytes::new(),
+        refresh: Duration::from_secs(300),
+        metrics: Arc::clone(&metrics.cache),
+    })
 }
 
 /// The peppers of the file, or else the one that is kept in the database.

@@ -52,7 +52,7 @@ pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
 
 /// Everything that needs the database, for callers that `auth` lets in.
 pub(super) fn late(parts: Parts, auth: AuthLayer, metrics: &Metrics, clock: Clock) -> Authenticated<Routes> {
-    let Parts { admin, authorizer } = parts;
+    let Parts { admin, authorizer, .. } = parts;
     let routes =
         Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer, Arc::clone(&metrics.calls))))
             .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))

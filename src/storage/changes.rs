@@ -3,6 +3,8 @@
 //! [`record`] must be the last thing that a transaction does: it increments the one-row revision counter,
 //! whose row lock then orders commits, so that revisions become visible in order.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryableByName};
@@ -44,6 +46,17 @@ impl Subject {
     }
 }
 
+/// A line of the change log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Of the change.
+    pub revision: Revision,
+    /// What was changed; `None` is everything.
+    pub subject: Option<Subject>,
+    /// A token that nobody knew may be known since (create, import, rotate).
+    pub adds_tokens: bool,
+}
+
 /// Who makes a change, from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -53,13 +66,16 @@ pub struct Actor {
     pub peer_address: String,
     /// The caller's id of the request; empty where it gave none.
     pub request_id: String,
+    /// When it wants its answer, done or not; `None`: it waits.
+    pub answer_by: Option<Instant>,
 }
 
 impl Actor {
     /// A command of this program.
     #[must_use]
     pub fn command(name: &str) -> Self {
-        Self { name: format!("command/{name}"), peer_address: String::new(), request_id: String::new() }
+        let name = format!("command/{name}");
+        Self { name, peer_address: String::new(), request_id: String::new(), answer_by: None }
     }
 }
 
@@ -239,17 +255,6 @@ pub async fn head(connection: &mut AsyncPgConnection) -> Result<Revision, Storag
     parse(revision)
 }
 
-/// A line of the change log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its place.
-    pub revision: Revision,
-    /// What was changed; `None`: it may be anything.
-    pub subject: Option<Subject>,
-    /// As in [`Change`].
-    pub adds_tokens: bool,
-}
-
 #[derive(QueryableByName)]
 struct LineRow {
     #[diesel(sql_type = BigInt)]
@@ -300,7 +305,8 @@ pub async fn since(
     ));
     let rows: Vec<LineRow> =
         query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(limit).load(connection).await?;
-    let first = rows.first().ok_or_else(|| StorageError::Defect("there is no revision counter".to_owned()))?;
+    let first = rows.as_slice().first();
+    let first = first.ok_or_else(|| StorageError::Defect("there is no revision counter".to_owned()))?;
     let head = ReadAt { epoch: Epoch::new(first.system, first.timeline), revision: parse(first.head)? };
     let lines = rows.iter().filter_map(|row| row.line().transpose()).collect::<Result<Vec<_>, _>>()?;
     Ok((head, lines))

@@ -1,13 +1,13 @@
-//! Which database, on which of its timelines, a revision is of.
+//! Which history of the database this is: system identifier and timeline.
 //!
-//! A failover, or a restore to an earlier moment, may lose revisions and give the same numbers to other changes. Both
-//! begin a new timeline, so that a revision says something only together with its epoch.
+//! A database that was promoted after a failure goes on from a state that may lack the last changes, and gives their
+//! revisions to others. Its timeline is another then, so that revisions of two epochs are never compared.
 
 use std::fmt;
 
 use crate::policy::Revision;
 
-/// A system identifier of PostgreSQL, and the timeline of its current WAL file.
+/// The history of the database that a revision belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
     system: i64,
@@ -15,25 +15,25 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Two expressions: the system identifier and the timeline, both `bigint`. They fail on a standby, which is right.
-    ///
-    /// The timeline of the last checkpoint would be that of the time before a promotion for a while.
+    /// Two expressions of type `bigint` for [`Epoch::new`], to be read by the statement that reads what is of the
+    /// epoch. The timeline is that of the WAL file being written: the last checkpoint's may be the one before.
+    /// Fails on a standby, which nothing is to be read from.
     pub const SQL: &str = "(SELECT system_identifier FROM pg_control_system()), \
-         ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint";
+         ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint";
 
-    /// Of its parts.
+    /// The epoch with this system identifier and timeline.
     #[must_use]
     pub const fn new(system: i64, timeline: i64) -> Self {
         Self { system, timeline }
     }
 
-    /// PostgreSQL's `system_identifier`, as a signed number.
+    /// PostgreSQL's system identifier.
     #[must_use]
     pub const fn system(self) -> i64 {
         self.system
     }
 
-    /// The timeline, at least 1.
+    /// PostgreSQL's timeline.
     #[must_use]
     pub const fn timeline(self) -> i64 {
         self.timeline
@@ -42,15 +42,15 @@ impl Epoch {
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.system, self.timeline)
+        write!(f, "{}/{}", self.system.cast_unsigned(), self.timeline)
     }
 }
 
-/// A revision of an epoch.
+/// The state that was read: the newest revision in it, of which history. Read by the statement that read the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadAt {
-    /// Where the revision counts.
+    /// Which history.
     pub epoch: Epoch,
-    /// The newest change that was visible.
+    /// The newest revision.
     pub revision: Revision,
 }

@@ -101,7 +101,13 @@ impl Store {
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
         let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { pool, connector: own, tls, writes: Arc::new(Semaphore::new(writes_max)), metrics: Arc::default() })
+        Ok(Self {
+            pool,
+            connector: own,
+            tls,
+            writes: Arc::new(Semaphore::new(writes_max)),
+            metrics: Arc::default(),
+        })
     }
 
     /// The same store, which tells these metrics of its work.

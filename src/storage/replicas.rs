@@ -81,7 +81,7 @@ impl Row {
     }
 }
 
-/// Makes the row of a new replica, which has applied nothing yet.
+/// Makes the row of a new replica, which has applied nothing yet. May be repeated where nobody knows what came of it.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -93,7 +93,8 @@ pub async fn register(
 ) -> Result<(), StorageError> {
     let insert = diesel::sql_query(format!(
         "INSERT INTO replicas (replica_id, address, staleness_ms, applied, beat, system_identifier, timeline) \
-         SELECT $1, $2, $3, 0, 1, epoch.* FROM (SELECT {}) AS epoch",
+         SELECT $1, $2, $3, 0, 1, epoch.* FROM (SELECT {}) AS epoch \
+         ON CONFLICT (replica_id) DO UPDATE SET beat = replicas.beat + 1, applied = 0",
         Epoch::SQL
     ));
     let insert = insert.bind::<SqlUuid, _>(id.0).bind::<Text, _>(address);
@@ -126,7 +127,8 @@ pub async fn beat(
 /// [`StorageError`].
 pub async fn list(connection: &mut AsyncPgConnection) -> Result<Vec<Replica>, StorageError> {
     // The clock runs on after the state was taken: who adds to this time adds to one that is not too early.
-    let list = diesel::sql_query("SELECT *, clock_timestamp() AS read_time FROM replicas ORDER BY replica_id");
+    let list =
+        diesel::sql_query("SELECT *, clock_timestamp() AS read_time FROM replicas ORDER BY replica_id");
     let rows: Vec<Row> = list.load(connection).await?;
     rows.iter().map(Row::replica).collect()
 }
