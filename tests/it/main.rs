@@ -48,6 +48,7 @@ mod raw;
 mod readme;
 mod refused;
 mod repeating;
+mod replicas;
 mod rotating;
 mod schema;
 mod secrets;
