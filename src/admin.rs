@@ -30,6 +30,7 @@ mod snapshot;
 mod template;
 mod update;
 
+pub use crate::cache::Propagation;
 pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, IssuedToken};
@@ -52,7 +53,7 @@ pub use update::{KeyPatch, UpdateKey, WindowsPatch};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::{Propagation, Replicas};
+use crate::cache::Replicas;
 use crate::clock::Clock;
 use crate::policy::Revision;
 use crate::storage::Store;
