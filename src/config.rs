@@ -15,6 +15,7 @@
 
 mod audit;
 mod config_file;
+mod connections;
 pub(crate) mod database;
 mod decisions;
 mod drain;
@@ -33,6 +34,7 @@ mod tokens;
 
 pub use audit::{Audit, AuditRetention};
 pub use config_file::ConfigFile;
+pub use connections::Connections;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;

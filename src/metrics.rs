@@ -16,6 +16,7 @@ mod cells;
 mod decisions;
 mod freshness;
 mod histogram;
+mod loops;
 mod page;
 mod process;
 mod service;
@@ -29,6 +30,7 @@ pub use cells::{Counter, Gauge, Held};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
 pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
+pub use loops::{LoopLoad, LoopMetrics, OnLoop};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
 pub use tls::{HANDSHAKE_REASONS, TlsMetrics};
@@ -46,6 +48,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     /// Calls, by method.
     pub calls: Arc<CallMetrics>,
+    /// The threads that serve connections.
+    pub loops: Arc<LoopMetrics>,
     /// Decisions, and what they rest on.
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
@@ -69,6 +73,7 @@ impl Metrics {
     pub fn new(methods: Vec<String>, reasons: Vec<&'static str>) -> Arc<Self> {
         Arc::new(Self {
             calls: Arc::new(CallMetrics::new(methods, reasons)),
+            loops: Arc::default(),
             decisions: Arc::default(),
             store: Arc::default(),
             cache: Arc::default(),
@@ -82,8 +87,9 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 9] = [
+        let groups: [&dyn Group; 10] = [
             &*self.calls,
+            &*self.loops,
             &*self.decisions,
             &*self.store,
             &*self.cache,

@@ -10,6 +10,7 @@ mod health;
 mod health_listener;
 mod late;
 mod listener;
+pub mod loops;
 mod parts;
 mod purge;
 mod router;
@@ -17,6 +18,7 @@ mod running;
 mod signals;
 mod stage;
 mod supervise;
+mod transport;
 
 pub use certificates::Certificates;
 pub use database::{OpenDatabase, migrate, open_database};

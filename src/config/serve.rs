@@ -14,8 +14,8 @@ use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
 use super::{
-    Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Freshness, Log, Telemetry, Tls,
-    Tokens,
+    Audit, ConfigFile, Connections, Database, Decisions, Drain, Effective, Fault, Faults, Freshness, Log,
+    Telemetry, Tls, Tokens,
 };
 
 /// The variable that says where gRPC is served.
@@ -40,6 +40,10 @@ pub struct Serve {
     /// File with the first administrator's token, which is taken in if there is no administrator yet
     #[arg(long, value_name = "FILE", env = "KEYSTILE_BOOTSTRAP_TOKEN_FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
+
+    /// Connections.
+    #[command(flatten)]
+    pub connections: Connections,
 
     /// TLS.
     #[command(flatten)]

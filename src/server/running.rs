@@ -20,7 +20,9 @@ use super::certificates::Certificates;
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
 use super::late::Late;
+use super::loops::{self, Limits};
 use super::parts::Parts;
+use super::router::Service;
 use super::stage::Stage;
 use super::supervise::Supervisor;
 use super::{ServerError, background, first_token, health_listener, listener, router};
@@ -30,7 +32,6 @@ use crate::cache::{Follower, FollowerSettings};
 use crate::clock::Clock;
 use crate::config::{Drain, Freshness, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::connections;
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
 use crate::metrics::Metrics;
 use crate::storage::Store;
@@ -85,14 +86,13 @@ impl Bound {
             None => None,
         };
         let closing = supervisor.stages().coming(Stage::Closing);
-        let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
-        let connections = connections::counted(connections, Arc::clone(&metrics.calls));
-        supervisor.spawn(
-            "serving",
-            Stage::Closing,
-            router::serve(late.clone(), layer, router::SILENCE_MAX, connections),
-        );
+        let service = Service::new(late.clone(), &layer);
+        let limits = Limits::from(&config.connections);
+        let (counted, certified) = (Arc::clone(&metrics), certificates.clone());
+        supervisor.spawn("serving", Stage::Closing, async move {
+            Ok(loops::serve(listener, certified, service, limits, &counted, closing).await?)
+        });
         tracing::info!(address = %address, "listening; the service is starting");
         Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
