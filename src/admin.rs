@@ -18,6 +18,7 @@ mod idempotency;
 pub mod import;
 mod list;
 mod lookup;
+mod movement;
 mod owners;
 mod purge;
 mod read;
@@ -28,6 +29,7 @@ mod rotate;
 mod snapshot;
 mod template;
 mod update;
+mod watch;
 
 pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
@@ -39,6 +41,7 @@ pub use expiration::{EXPIRATION_DAYS_MAX, Expiration};
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
 pub use idempotency::{REQUEST_ID_LIFE, RequestId};
 pub use list::{KeyPage, ListKeys};
+pub use movement::{Lookout, Movement};
 pub use owners::{ListOwners, OwnerPage, OwnerView};
 pub use purge::Purged;
 pub use read::KeyView;
@@ -47,6 +50,7 @@ pub use retention::{Retention, remove_old_lines};
 pub use rotate::{GRACE_MAX, RotateKey};
 pub use template::{KeyDraft, Template};
 pub use update::{KeyPatch, UpdateKey, WindowsPatch};
+pub use watch::{Change, ChangePage, Changes};
 
 use std::sync::Arc;
 
