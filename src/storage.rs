@@ -15,6 +15,7 @@ mod committed;
 mod connect;
 pub mod durability;
 pub mod enclava_source;
+mod epoch;
 mod errors;
 pub mod idempotency;
 pub mod inspection;
@@ -33,5 +34,6 @@ pub mod secrets;
 mod statement;
 pub mod usage;
 
+pub use epoch::Epoch;
 pub use errors::StorageError;
 pub use pool::{Connection, READ_TIMEOUT, Session, Store, WRITE_TIMEOUT, Work};
