@@ -54,11 +54,8 @@ enum State {
     Over,
 }
 
-/// What has come of a request that had to wait.
-enum Done {
-    Answered(pb::AuthorizeStreamResponse),
-    CallerGone(Status),
-}
+/// What has come of a request that had to wait; an error where its caller may not call any more.
+type Done = Result<pb::AuthorizeStreamResponse, Status>;
 
 impl Deciding {
     pub(super) fn new(
@@ -133,14 +130,14 @@ impl Deciding {
             if !judged {
                 match session.judge().await {
                     Ok(()) => {}
-                    Err(Refused::Gone(status)) => return Done::CallerGone(status),
+                    Err(Refused::Gone(status)) => return Err(status),
                     Err(Refused::Unknown(status)) => {
-                        return Done::Answered(answer(correlation_id, Err(status)));
+                        return Ok(answer(correlation_id, Err(status)));
                     }
                 }
             }
             let decided = api.decide(&request, wait_max(deadline)).await;
-            Done::Answered(answer(correlation_id, decided))
+            Ok(answer(correlation_id, decided))
         };
         self.waiting.spawn_on(call::inherit(deciding), &self.api.streams.background);
         None
@@ -161,8 +158,8 @@ impl Stream for Deciding {
             if let Poll::Ready(Some(done)) = this.waiting.poll_join_next(context) {
                 turn.made_progress();
                 match done {
-                    Ok(Done::Answered(answer)) => return this.give(answer),
-                    Ok(Done::CallerGone(status)) => this.cut(status),
+                    Ok(Ok(answer)) => return this.give(answer),
+                    Ok(Err(status)) => this.cut(status),
                     Err(panicked) => this.cut(error::defect(&panicked)),
                 }
                 continue;
