@@ -59,6 +59,8 @@ pub enum ErrorReason {
     RequestIdReused,
     /// The resource has changed since it was read.
     EtagMismatch,
+    /// The change log does not reach back to the revision that was asked for, or not on to it.
+    RevisionOutOfRange,
     /// The service sheds load.
     Overloaded,
     /// The message is longer than the service takes.
@@ -67,6 +69,8 @@ pub enum ErrorReason {
     StoreUnavailable,
     /// The service is starting.
     Starting,
+    /// The service ends, and with it a stream.
+    Draining,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
     /// This version does not serve the method.
@@ -89,7 +93,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -108,10 +112,12 @@ impl ErrorReason {
         Self::SetTooLarge,
         Self::RequestIdReused,
         Self::EtagMismatch,
+        Self::RevisionOutOfRange,
         Self::Overloaded,
         Self::MessageTooLarge,
         Self::StoreUnavailable,
         Self::Starting,
+        Self::Draining,
         Self::RevisionNotReached,
         Self::MethodNotServed,
         Self::FieldNotServed,
@@ -145,10 +151,12 @@ impl ErrorReason {
             Self::SetTooLarge => (Code::FailedPrecondition, "SET_TOO_LARGE"),
             Self::RequestIdReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::RevisionOutOfRange => (Code::OutOfRange, "REVISION_OUT_OF_RANGE"),
             Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
             Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Starting => (Code::Unavailable, "STARTING"),
+            Self::Draining => (Code::Unavailable, "DRAINING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
@@ -170,8 +178,13 @@ impl ErrorReason {
     fn status_with(self, message: impl Into<String>, mut details: ErrorDetails) -> Status {
         let (code, reason) = self.parts();
         details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
-        let passes_soon =
-            [Self::Overloaded, Self::StoreUnavailable, Self::Starting, Self::RevisionNotReached];
+        let passes_soon = [
+            Self::Overloaded,
+            Self::StoreUnavailable,
+            Self::Starting,
+            Self::Draining,
+            Self::RevisionNotReached,
+        ];
         if passes_soon.contains(&self) {
             details.set_retry_info(Some(RETRY_SOON));
         }
@@ -235,6 +248,18 @@ pub fn store(error: &StorageError) -> Status {
 pub fn is_outage(status: &Status) -> bool {
     let (code, reason) = ErrorReason::StoreUnavailable.parts();
     status.code() == code && status.get_details_error_info().is_some_and(|info| info.reason == reason)
+}
+
+/// DEADLINE_EXCEEDED.
+#[must_use]
+pub fn deadline() -> Status {
+    ErrorReason::DeadlineExceeded.status("the deadline came; a write that has begun still completes")
+}
+
+/// UNAVAILABLE for a stream that the service cannot go on with.
+#[must_use]
+pub fn draining() -> Status {
+    ErrorReason::Draining.status("the service is stopping; open the stream anew, at another replica")
 }
 
 /// What a caller is told where no decision was made.
@@ -302,6 +327,9 @@ pub fn admin(error: AdminError) -> Status {
             // The message says it already.
             details.set_resource_info(kind, name, "", "");
             ErrorReason::EtagMismatch.status_with(message, details)
+        }
+        AdminError::RevisionGone(_) | AdminError::RevisionToCome { .. } => {
+            ErrorReason::RevisionOutOfRange.status(message)
         }
         AdminError::Overloaded => ErrorReason::Overloaded.status(message),
         AdminError::Bcrypt(_) => defect(&error),

@@ -29,7 +29,7 @@ use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
 use crate::grpc::pb::budget_service_server::BudgetServiceServer;
 use crate::grpc::pb::key_service_server::KeyServiceServer;
 use crate::grpc::telemetry_layer::{Measured, TelemetryLayer};
-use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi, Streams};
 use crate::metrics::Metrics;
 
 /// Health and reflection, which everybody may call at any time.
@@ -49,14 +49,21 @@ pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
 }
 
 /// Everything that needs the database, for callers that `auth` lets in.
-pub(super) fn late(parts: Parts, auth: AuthLayer, metrics: &Metrics, clock: Clock) -> Authenticated<Routes> {
+pub(super) fn late(
+    parts: Parts,
+    auth: AuthLayer,
+    metrics: &Metrics,
+    clock: Clock,
+    streams: Streams,
+) -> Authenticated<Routes> {
     let Parts { admin, authorizer, .. } = parts;
-    let routes =
-        Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer, Arc::clone(&metrics.calls))))
-            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
-            .add_service(BudgetServiceServer::new(BudgetApi))
-            .add_service(AuditServiceServer::new(AuditApi::new(admin)))
-            .prepare();
+    let calls = || Arc::clone(&metrics.calls);
+    let authorize = AuthorizeApi::new(authorizer, calls(), streams.clone());
+    let routes = Routes::new(AuthorizeServiceServer::new(authorize))
+        .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock, calls(), streams)))
+        .add_service(BudgetServiceServer::new(BudgetApi))
+        .add_service(AuditServiceServer::new(AuditApi::new(admin)))
+        .prepare();
     auth.layer(routes)
 }
 

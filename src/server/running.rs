@@ -137,7 +137,9 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));
+        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let auth = AuthLayer::new(auth).noting(refusals);
+        self.late.open(router::late(parts, auth, &self.metrics, clock, streams));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         listener::warn_of_clear(self.address, self.certificates.as_ref());
