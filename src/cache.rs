@@ -13,8 +13,14 @@
 //! What does not belong here: how tokens are proven, what is decided.
 
 mod entry;
+mod fair_queue;
+mod further_digests;
 mod keys;
+mod load;
+mod load_queue;
+mod loader;
 mod owners;
+mod reading;
 mod recent;
 mod rule_pool;
 mod unknown;
@@ -23,6 +29,9 @@ mod unknown;
 mod tests;
 
 pub use entry::{CachedKey, NotEnforced};
+pub use fair_queue::{Asker, FairQueue, Pushed, QueueBounds};
+pub use load::{LoadError, Loaded, Wanted};
+pub use loader::{BATCH_MAX, BATCH_TIME_MAX, BATCHES_MAX, Loader, LoaderSettings, WAIT_MAX};
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -227,6 +236,8 @@ impl KeyCache {
         let recent = self.check(read, found)?;
         let Some(proven) = found else {
             self.unknown.insert(&lookup);
+            // It may have been somebody's, in a row that was taken away without a line.
+            self.keys.remove(&lookup);
             return Ok(None);
         };
         let key = Arc::new(self.compile(lookup, proven));
@@ -241,6 +252,11 @@ impl KeyCache {
     /// [`TooOld`]: load again.
     pub fn may_use(&self, read: ReadAt, found: Option<&ProvenKey>) -> Result<(), TooOld> {
         self.check(read, found).map(drop)
+    }
+
+    /// Drops what is kept under a look-up, where a load found that nothing is to be kept.
+    pub fn forget(&self, lookup: &Lookup) {
+        self.keys.remove(lookup);
     }
 
     /// The fill rule. As long as the answer is held, no change can be applied.

@@ -14,6 +14,7 @@
 //! What does not belong here: acting on a setting.
 
 mod audit;
+mod cache;
 mod config_file;
 pub(crate) mod database;
 mod decisions;
@@ -31,6 +32,7 @@ mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
+pub use cache::Cache;
 pub use config_file::ConfigFile;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;

@@ -15,6 +15,7 @@ mod calls;
 mod cells;
 mod decisions;
 mod histogram;
+mod loader;
 mod page;
 mod process;
 mod service;
@@ -24,9 +25,10 @@ mod tls;
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
 pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
-pub use cells::{Counter, Gauge, Held};
+pub use cells::{Counter, Gauge, Held, SHARDS, shard};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
 pub use histogram::{Histogram, Scale};
+pub use loader::LoaderMetrics;
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
 pub use tls::{HANDSHAKE_REASONS, TlsMetrics};
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub store: Arc<StoreMetrics>,
     /// Keys in memory.
     pub cache: Arc<CacheMetrics>,
+    /// Looking keys up there, and bringing them there.
+    pub loader: Arc<LoaderMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -68,6 +72,7 @@ impl Metrics {
             decisions: Arc::default(),
             store: Arc::default(),
             cache: Arc::default(),
+            loader: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -77,11 +82,12 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 8] = [
+        let groups: [&dyn Group; 9] = [
             &*self.calls,
             &*self.decisions,
             &*self.store,
             &*self.cache,
+            &*self.loader,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

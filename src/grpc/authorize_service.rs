@@ -54,7 +54,7 @@ impl AuthorizeApi {
         let outcome = self.authorizer.authorize(question).await.map_err(error::authorize)?;
         tracing::debug!(
             decision.request_id = %request.request_id,
-            key.id = outcome.key.as_ref().map(|key| key.key.key_id.get()),
+            key.id = outcome.key.as_ref().map(|key| key.key_id().get()),
             decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
             "decided"
         );

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::violations::Violations;
 use crate::admin::{AdminError, EtagOf};
 use crate::authorize::{AuthorizeError, CallerError};
+use crate::cache::LoadError;
 use crate::storage::StorageError;
 
 /// `ErrorInfo.domain` of every error.
@@ -69,6 +70,8 @@ pub enum ErrorReason {
     Starting,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
+    /// The replica has not seen the changes of keys for too long.
+    StateTooOld,
     /// This version does not serve the method.
     MethodNotServed,
     /// This version does not serve the field.
@@ -89,7 +92,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -113,6 +116,7 @@ impl ErrorReason {
         Self::StoreUnavailable,
         Self::Starting,
         Self::RevisionNotReached,
+        Self::StateTooOld,
         Self::MethodNotServed,
         Self::FieldNotServed,
         Self::MethodUnknown,
@@ -150,6 +154,7 @@ impl ErrorReason {
             Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Starting => (Code::Unavailable, "STARTING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
+            Self::StateTooOld => (Code::Unavailable, "STATE_TOO_OLD"),
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
             Self::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -170,8 +175,13 @@ impl ErrorReason {
     fn status_with(self, message: impl Into<String>, mut details: ErrorDetails) -> Status {
         let (code, reason) = self.parts();
         details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
-        let passes_soon =
-            [Self::Overloaded, Self::StoreUnavailable, Self::Starting, Self::RevisionNotReached];
+        let passes_soon = [
+            Self::Overloaded,
+            Self::StoreUnavailable,
+            Self::Starting,
+            Self::RevisionNotReached,
+            Self::StateTooOld,
+        ];
         if passes_soon.contains(&self) {
             details.set_retry_info(Some(RETRY_SOON));
         }
@@ -242,7 +252,11 @@ pub fn is_outage(status: &Status) -> bool {
 pub fn authorize(error: AuthorizeError) -> Status {
     match error {
         AuthorizeError::Store(error) => store(&error),
-        AuthorizeError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::Load(LoadError::Store(error)) => store(&error),
+        AuthorizeError::Load(LoadError::Overloaded)
+        | AuthorizeError::Overloaded
+        | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),
         AuthorizeError::RevisionNotReached { .. } => {
             ErrorReason::RevisionNotReached.status(error.to_string())
         }

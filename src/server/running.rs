@@ -182,8 +182,7 @@ async fn assemble(
     database: &OpenDatabase,
     metrics: &Metrics,
 ) -> Result<Parts, ServerError> {
-    let observe = config.decisions.observe;
-    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics).await?;
+    let parts = Parts::on(&database.store, config, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     Ok(parts)
 }
