@@ -14,6 +14,7 @@
 //! What does not belong here: acting on a setting.
 
 mod audit;
+mod cache;
 mod config_file;
 mod connections;
 pub(crate) mod database;
@@ -33,6 +34,7 @@ mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
+pub use cache::Cache;
 pub use config_file::ConfigFile;
 pub use connections::Connections;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};

@@ -30,7 +30,7 @@ use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::cache::{Follower, FollowerSettings};
 use crate::clock::Clock;
-use crate::config::{Drain, Freshness, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
+use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
 use crate::metrics::Metrics;
@@ -199,17 +199,18 @@ async fn assemble(
     metrics: &Metrics,
     address: SocketAddr,
 ) -> Result<(Parts, Follower), ServerError> {
-    let observe = config.decisions.observe;
-    let Freshness { max_staleness, propagation_wait } = config.freshness;
-    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics, propagation_wait).await?;
+    let parts = Parts::on(&database.store, config, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     let cache = Arc::downgrade(&parts.cache);
     let trust_left = move || cache.upgrade().map_or(Duration::ZERO, |cache| cache.trust_left());
     metrics.freshness.watch_trust(trust_left);
-    let settings = FollowerSettings { address: address.to_string(), staleness: max_staleness };
+    let staleness = config.freshness.max_staleness;
+    let settings = FollowerSettings { address: address.to_string(), staleness };
     let (cache, replicas) = (Arc::clone(&parts.cache), Arc::clone(&parts.replicas));
     let freshness = Arc::clone(&metrics.freshness);
     let follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    // The row is not renewed meanwhile.
+    parts.warm_up(config.cache.warm_up, staleness / 2).await;
     Ok((parts, follower))
 }
 
