@@ -11,5 +11,11 @@
 
 mod broken_histories;
 mod checker;
+mod failover;
+mod faults;
+mod fleet;
 mod history;
+mod load;
+mod recorder;
+mod scenario;
 mod world;

@@ -40,6 +40,24 @@ pub enum Stop {
     Without(KeyAt, Grant),
 }
 
+impl Stop {
+    /// The owner whose keys it stops, or whose key.
+    pub fn owner(self) -> OwnerAt {
+        match self {
+            Self::Disabled(owner) => owner,
+            Self::Deleted(key) | Self::Revoked(key) | Self::Without(key, _) => key / KEYS_PER_OWNER,
+        }
+    }
+
+    /// The keys whose answers it may change.
+    pub fn keys(self) -> BTreeSet<KeyAt> {
+        match self {
+            Self::Disabled(owner) => (0..KEYS_PER_OWNER).map(|at| owner * KEYS_PER_OWNER + at).collect(),
+            Self::Deleted(key) | Self::Revoked(key) | Self::Without(key, _) => [key].into(),
+        }
+    }
+}
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
