@@ -10,6 +10,7 @@
 //! What does not belong here: when something is counted, which whoever does it knows; how the page is served.
 
 mod bcrypt_pools;
+mod cache;
 mod calls;
 mod cells;
 mod decisions;
@@ -21,6 +22,7 @@ mod store;
 mod tls;
 
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
+pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
 pub use cells::{Counter, Gauge, Held};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
     pub store: Arc<StoreMetrics>,
+    /// Keys in memory.
+    pub cache: Arc<CacheMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -63,6 +67,7 @@ impl Metrics {
             calls: Arc::new(CallMetrics::new(methods, reasons)),
             decisions: Arc::default(),
             store: Arc::default(),
+            cache: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -72,10 +77,11 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 7] = [
+        let groups: [&dyn Group; 8] = [
             &*self.calls,
             &*self.decisions,
             &*self.store,
+            &*self.cache,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

@@ -14,6 +14,7 @@ mod committed;
 mod connect;
 pub mod durability;
 pub mod enclava_source;
+mod epoch;
 mod errors;
 pub mod idempotency;
 pub mod inspection;
@@ -32,5 +33,6 @@ pub mod secrets;
 mod statement;
 pub mod usage;
 
+pub use epoch::Epoch;
 pub use errors::StorageError;
 pub use pool::{Connection, READ_TIMEOUT, Session, Store, WRITE_TIMEOUT, Work};

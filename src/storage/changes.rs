@@ -39,6 +39,17 @@ impl Subject {
     }
 }
 
+/// A line of the change log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Of the change.
+    pub revision: Revision,
+    /// What was changed; `None` is everything.
+    pub subject: Option<Subject>,
+    /// A token that nobody knew may be known since (create, import, rotate).
+    pub adds_tokens: bool,
+}
+
 /// Who makes a change, from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
