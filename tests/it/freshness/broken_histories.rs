@@ -33,7 +33,15 @@ impl Told {
     /// A change on the newest timeline that took a revision and got no answer.
     fn unanswered(mut self, stop: Stop, is_on: bool, asked: u64, took: Revision) -> Self {
         let timeline = self.history.timelines.len() - 1;
-        let change = Change { timeline, stop, is_on, asked: at(asked), took: Some(took), promised: None };
+        let change = Change {
+            timeline,
+            stop,
+            is_on,
+            asked: at(asked),
+            took: Some(took),
+            promised: None,
+            is_refused: false,
+        };
         self.history.changes.push(change);
         self
     }
@@ -120,8 +128,15 @@ fn a_change_without_an_answer_may_or_may_not_be_seen() {
 fn a_repetition_that_changes_nothing_promises_what_it_tells() {
     let mut told = told(10).unanswered(Stop::Revoked(0), true, 100, 11);
     let promised = Some(Promise { revision: 11, from: at(300), is_complete: true });
-    let repeated =
-        Change { timeline: 0, stop: Stop::Revoked(0), is_on: true, asked: at(250), took: None, promised };
+    let repeated = Change {
+        timeline: 0,
+        stop: Stop::Revoked(0),
+        is_on: true,
+        asked: at(250),
+        took: None,
+        promised,
+        is_refused: false,
+    };
     told.history.changes.push(repeated);
     let told = told.decided_silently(290, 310, ALLOW).decided_silently(301, 310, ALLOW);
     assert_eq!(told.wrongs(), [Wrong::Stale { certain: 11, fits: 10 }]);

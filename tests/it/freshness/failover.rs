@@ -24,6 +24,7 @@ async fn a_database_that_restarts_or_crashes_forgets_nothing() {
     cluster.crash().await;
     scenario.until_well().await;
     scenario.end().await;
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

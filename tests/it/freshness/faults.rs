@@ -31,7 +31,7 @@ async fn without_faults_every_change_is_complete_and_every_request_decided() {
     }
     for change in &history.changes {
         // Of a deleted key nothing else changes.
-        assert!(change.promised.is_some_and(|it| it.is_complete) || change.took.is_none(), "{change:?}");
+        assert!(change.promised.is_some_and(|it| it.is_complete) || change.is_refused, "{change:?}");
     }
 }
 
@@ -48,8 +48,20 @@ async fn without_notifications_changes_come_through_all_the_same() {
     println!("notifications left out: {left_out}");
     let history = scenario.end().await;
     for change in &history.changes {
-        assert!(change.promised.is_some_and(|it| it.is_complete) || change.took.is_none(), "{change:?}");
+        assert!(change.promised.is_some_and(|it| it.is_complete) || change.is_refused, "{change:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_answer_brings_is_not_older_than_what_is_known_by_then() {
+    let scenario = begin("answers delayed", LONG_WAIT).await;
+    for proxy in &scenario.fleet.proxies {
+        proxy.delay(Duration::from_millis(150));
+    }
+    for _ in 0..3 {
+        scenario.until_well().await;
+    }
+    scenario.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +120,7 @@ async fn a_killed_replica_holds_nothing_up_for_ever_and_its_successor_knows_what
     let mut scenario = begin("a replica killed", LONG_WAIT).await;
     scenario.fleet.kill(0);
     scenario.recorder().until_stopped().await;
+    scenario.recorder().until_complete().await;
     scenario.until_well().await;
     scenario.fleet.start_at(0).await;
     scenario.until_well().await;

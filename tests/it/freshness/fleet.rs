@@ -193,6 +193,7 @@ impl Fleet {
         };
         let request = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
         let created = KeyServiceClient::new(self.client(0)).create_key(request).await.unwrap().into_inner();
+        assert!(created.propagation.unwrap().complete, "nothing is wrong yet");
         (created.key.unwrap().key_id, created.token)
     }
 }

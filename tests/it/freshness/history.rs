@@ -49,6 +49,8 @@ pub struct Change {
     pub took: Option<Revision>,
     /// What its answer promises; `None` where there was no answer.
     pub promised: Option<Promise>,
+    /// Answered with a refusal: the key is deleted, say.
+    pub is_refused: bool,
 }
 
 /// From a time on, no replica decides from a state older than a revision.

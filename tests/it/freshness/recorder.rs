@@ -55,7 +55,8 @@ impl Recorder {
         let asked = self.now();
         let mut history = self.history();
         let timeline = history.timelines.len() - 1;
-        history.changes.push(Change { timeline, stop, is_on, asked, took: None, promised: None });
+        let change = Change { timeline, stop, is_on, asked, took: None, promised: None, is_refused: false };
+        history.changes.push(change);
         history.changes.len() - 1
     }
 
@@ -64,10 +65,12 @@ impl Recorder {
     pub fn answered(&self, change: usize, answer: Option<Result<Promise, String>>) {
         let mut history = self.history();
         let change = &mut history.changes[change];
-        if let Some(Ok(promise)) = &answer {
-            change.promised = Some(*promise);
+        match answer {
+            Some(Ok(promise)) => change.promised = Some(promise),
+            Some(Err(_)) => change.is_refused = true,
+            None => {}
         }
-        if !matches!(answer, Some(Err(_))) {
+        if !change.is_refused {
             self.believed.lock().unwrap().set(change.stop, change.is_on);
         }
     }
@@ -144,6 +147,17 @@ impl Recorder {
                 missing.retain(|it| *it != kind);
             }
             missing.is_empty()
+        })
+        .await;
+    }
+
+    /// Waits until every replica has a change that is asked for from now on.
+    pub async fn until_complete(&self) {
+        let began = self.now();
+        eventually("a change is complete", async || {
+            let is_one =
+                |it: &Change| it.asked > began && it.promised.is_some_and(|promise| promise.is_complete);
+            self.history().changes.iter().any(is_one)
         })
         .await;
     }

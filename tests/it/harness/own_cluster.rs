@@ -24,9 +24,9 @@ const KEEP: &str = "\"$@\" & read -r _; kill -QUIT $!; wait";
 /// A cluster with one migrated database.
 #[derive(Debug)]
 pub struct OwnCluster {
-    dir: TempDir,
-    /// `None` while it is down.
+    /// `None` while it is down. Told to stop before its files go.
     cluster: Option<Cluster>,
+    dir: TempDir,
 }
 
 impl OwnCluster {
@@ -51,8 +51,13 @@ impl OwnCluster {
 
     /// An orderly restart: sessions are cut.
     pub async fn restart(&mut self) {
-        self.cluster.take().expect("it runs").stop().await.unwrap();
+        self.stop().await;
         self.come_back().await;
+    }
+
+    /// An orderly end.
+    pub async fn stop(&mut self) {
+        self.cluster.take().expect("it runs").stop().await.unwrap();
     }
 
     /// `kill -9`, and a start that recovers.

@@ -1,14 +1,17 @@
 //! A TCP proxy before PostgreSQL, for databases that hang, vanish or say less than they should.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keystile::embedded::ROLE;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::TestDatabase;
 
@@ -29,6 +32,8 @@ struct Flow {
     is_cut: bool,
     /// Notifications of the database are left out.
     is_silent: bool,
+    /// Every fourth answer is late, by up to this much.
+    late_by: Duration,
 }
 
 /// The proxy; ends when dropped.
@@ -52,7 +57,15 @@ impl Proxy {
     pub async fn to(socket: String, database: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = Flow { socket, is_open: true, forgotten: 0, ended: 0, is_cut: false, is_silent: false };
+        let open = Flow {
+            socket,
+            is_open: true,
+            forgotten: 0,
+            ended: 0,
+            is_cut: false,
+            is_silent: false,
+            late_by: Duration::ZERO,
+        };
         let (flow, flows) = watch::channel(open);
         let (count, last) = watch::channel(0);
         let left_out = Arc::default();
@@ -95,6 +108,11 @@ impl Proxy {
     /// From now on no notification of the database arrives; everything else does.
     pub fn silence(&self) {
         self.flow.send_modify(|flow| flow.is_silent = true);
+    }
+
+    /// From now on every fourth answer, by chance, is late by up to this much.
+    pub fn delay(&self, late_by: Duration) {
+        self.flow.send_modify(|flow| flow.late_by = late_by);
     }
 
     /// How many notifications did not arrive.
@@ -183,6 +201,11 @@ async fn pump_messages(
             return to.shutdown().await;
         }
         messages.push(&buffer[..length]);
+        let late_by = flow.borrow().late_by;
+        if !late_by.is_zero() && rand::random_ratio(1, 4) {
+            // Nothing is waited for: the delay is what is being tested.
+            let _late = timeout(late_by.mul_f64(rand::random()), pending::<()>()).await;
+        }
         if !may_move(&mut flow, number).await {
             return Ok(());
         }
