@@ -28,6 +28,7 @@ mod doctor;
 mod embedded;
 mod expiring;
 mod first_session;
+mod freshness;
 mod harness;
 mod hostile;
 mod import;
