@@ -14,7 +14,9 @@
 //! What does not belong here: acting on a setting.
 
 mod audit;
+mod cache;
 mod config_file;
+mod connections;
 pub(crate) mod database;
 mod decisions;
 mod drain;
@@ -32,7 +34,9 @@ mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
+pub use cache::Cache;
 pub use config_file::ConfigFile;
+pub use connections::Connections;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;

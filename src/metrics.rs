@@ -16,6 +16,8 @@ mod cells;
 mod decisions;
 mod freshness;
 mod histogram;
+mod loader;
+mod loops;
 mod page;
 mod process;
 mod service;
@@ -25,10 +27,12 @@ mod tls;
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
 pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
-pub use cells::{Counter, Gauge, Held};
+pub use cells::{Counter, Gauge, Held, SHARDS, shard};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
 pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
+pub use loader::LoaderMetrics;
+pub use loops::{LoopLoad, LoopMetrics, OnLoop};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
 pub use tls::{HANDSHAKE_REASONS, TlsMetrics};
@@ -46,6 +50,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     /// Calls, by method.
     pub calls: Arc<CallMetrics>,
+    /// The threads that serve connections.
+    pub loops: Arc<LoopMetrics>,
     /// Decisions, and what they rest on.
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
@@ -54,6 +60,8 @@ pub struct Metrics {
     pub cache: Arc<CacheMetrics>,
     /// How changes are followed, and come everywhere.
     pub freshness: Arc<FreshnessMetrics>,
+    /// Looking keys up there, and bringing them there.
+    pub loader: Arc<LoaderMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -69,10 +77,12 @@ impl Metrics {
     pub fn new(methods: Vec<String>, reasons: Vec<&'static str>) -> Arc<Self> {
         Arc::new(Self {
             calls: Arc::new(CallMetrics::new(methods, reasons)),
+            loops: Arc::default(),
             decisions: Arc::default(),
             store: Arc::default(),
             cache: Arc::default(),
             freshness: Arc::default(),
+            loader: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -82,12 +92,14 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 9] = [
+        let groups: [&dyn Group; 11] = [
             &*self.calls,
+            &*self.loops,
             &*self.decisions,
             &*self.store,
             &*self.cache,
             &*self.freshness,
+            &*self.loader,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

@@ -10,6 +10,7 @@ mod health;
 mod health_listener;
 mod late;
 mod listener;
+pub mod loops;
 mod parts;
 mod purge;
 mod router;
@@ -17,6 +18,7 @@ mod running;
 mod signals;
 mod stage;
 mod supervise;
+mod transport;
 
 pub use certificates::Certificates;
 pub use database::{OpenDatabase, migrate, open_database};
@@ -26,14 +28,11 @@ pub use running::Running;
 pub use signals::EndSignal;
 
 use crate::admin::BootstrapOutcome;
-use crate::cache::PROPAGATION_WAIT;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
 use crate::grpc::telemetry_layer;
-use crate::policy::CheckSet;
 use crate::storage::changes::Actor;
 use crate::token::{Token, os_rng};
-use parts::Parts;
 use running::{Bound, Prepared};
 use signals::Signals;
 
@@ -104,17 +103,9 @@ async fn unless_hurried(
 pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<Token>, ServerError> {
     let open = open_database(database).await?;
     let work = async {
-        let parts = Parts::on(
-            &open.store,
-            tokens,
-            CheckSet::EMPTY,
-            &Clock::System,
-            &telemetry_layer::metrics(),
-            PROPAGATION_WAIT,
-        )
-        .await?;
+        let admin = parts::admin(&open.store, tokens, &Clock::System, &telemetry_layer::metrics()).await?;
         let token = Token::generate(&tokens.brand, &mut os_rng());
-        match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
+        match admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),
             // A spent token cannot be: it was made just now.
             BootstrapOutcome::AlreadyThere | BootstrapOutcome::TokenIsSpent => Ok(None),

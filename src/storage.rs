@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod budgets;
+pub mod change_page;
 pub mod changes;
 mod committed;
 mod connect;

@@ -51,6 +51,21 @@ fn unchanged(user_id: UserId) -> Owner {
     }
 }
 
+/// Some owners with everything that is shown of them, in the order of `users`; one that has no row never was changed.
+pub(super) async fn views(session: &mut Session, users: Vec<UserId>) -> Result<Vec<OwnerView>, StorageError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let counts = owners::key_counts(session, &users).await?;
+    let rows = owners::rows(session, &users).await?;
+    let mut rows: BTreeMap<UserId, Owner> = rows.into_iter().map(|owner| (owner.user_id, owner)).collect();
+    let views = users.into_iter().zip(counts).map(|(user_id, key_count)| OwnerView {
+        owner: rows.remove(&user_id).unwrap_or_else(|| unchanged(user_id)),
+        key_count,
+    });
+    Ok(views.collect())
+}
+
 /// Writes what differs.
 async fn write(session: &mut Session, before: &Owner, after: &Owner) -> Result<(), StorageError> {
     if after.disable_time != before.disable_time {
@@ -198,15 +213,7 @@ impl Admin {
                 let has_more = users.len() > usize::from(limit);
                 users.truncate(usize::from(limit));
                 let next_after = if has_more { users.last().copied() } else { None };
-                let counts = owners::key_counts(session, &users).await?;
-                let rows = owners::rows(session, &users).await?;
-                let mut rows: BTreeMap<UserId, Owner> =
-                    rows.into_iter().map(|owner| (owner.user_id, owner)).collect();
-                let views = users.into_iter().zip(counts).map(|(user_id, key_count)| OwnerView {
-                    owner: rows.remove(&user_id).unwrap_or_else(|| unchanged(user_id)),
-                    key_count,
-                });
-                Ok(OwnerPage { owners: views.collect(), next_after })
+                Ok(OwnerPage { owners: views(session, users).await?, next_after })
             })
         });
         Ok(read.await?)

@@ -78,6 +78,12 @@ impl Follower {
 
     /// Follows until `stop`, then takes the row away: nothing may be answered from the cache any more then.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        self.follow(stop).await;
+        self.leave().await;
+    }
+
+    /// Follows until `stop`, and keeps the row: somebody has to go on soon.
+    pub async fn follow(&mut self, stop: impl Future<Output = ()> + Send) {
         let mut stop = Box::pin(stop);
         let mut next = Next::Wait;
         let mut pause = PAUSE_MIN;
@@ -97,7 +103,7 @@ impl Follower {
                         tracing::warn!(error = %error, trusted_ms, "the changes cannot be followed; trying on");
                     }
                     tokio::select! {
-                        () = &mut stop => break,
+                        () = &mut stop => return,
                         () = sleep(pause) => {}
                     }
                     pause = pause.saturating_mul(2).min(self.pause_max());
@@ -107,10 +113,9 @@ impl Follower {
             }
             match self.wait(&mut stop).await {
                 Some(woken) => next = woken,
-                None => break,
+                None => return,
             }
         }
-        self.leave().await;
     }
 
     /// Does what is next until there is nothing left but to wait.

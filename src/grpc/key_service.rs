@@ -4,6 +4,7 @@
 //! - `states`: revoking, deleting and back; expiry
 //! - `listing`: lists of keys
 //! - `owners`: owners
+//! - `watch`: changes as they come
 //!
 //! Those decode, check, call the use case and encode; nothing is decided here.
 
@@ -11,16 +12,23 @@ mod keys;
 mod listing;
 mod owners;
 mod states;
+mod watch;
 
+use std::sync::Arc;
+
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::authorize::read_timeout;
 use super::error::method_not_served;
 use super::pb;
 use super::pb::key_service_server::KeyService;
-use crate::admin::Admin;
+use super::session::Session;
+use super::streams::{self, Streams};
+use crate::admin::{Admin, Changes};
 use crate::authorize::Caller;
 use crate::clock::{self, Clock};
+use crate::metrics::CallMetrics;
 use crate::storage::changes::Actor;
 
 /// The service.
@@ -28,13 +36,16 @@ use crate::storage::changes::Actor;
 pub struct KeyApi {
     admin: Admin,
     clock: Clock,
+    metrics: Arc<CallMetrics>,
+    changes: Arc<Changes>,
+    streams: Streams,
 }
 
 impl KeyApi {
     /// The service on the use cases of administration.
     #[must_use]
-    pub fn new(admin: Admin, clock: Clock) -> Self {
-        Self { admin, clock }
+    pub fn new(admin: Admin, clock: Clock, metrics: Arc<CallMetrics>, streams: Streams) -> Self {
+        Self { changes: Changes::new(admin.clone()), admin, clock, metrics, streams }
     }
 }
 
@@ -224,12 +235,14 @@ impl KeyService for KeyApi {
         Err(method_not_served("ListUsageRecords"))
     }
 
-    type WatchKeysStream = tokio_stream::Empty<Result<pb::WatchKeysResponse, Status>>;
+    type WatchKeysStream = ReceiverStream<Result<pb::WatchKeysResponse, Status>>;
 
     async fn watch_keys(
         &self,
-        _request: Request<pb::WatchKeysRequest>,
+        mut request: Request<pb::WatchKeysRequest>,
     ) -> Result<Response<Self::WatchKeysStream>, Status> {
-        Err(method_not_served("WatchKeys"))
+        let session = Session::take(&mut request)?;
+        let deadline = streams::deadline(&request);
+        self.watch(session, deadline, request.into_inner()).await.map(Response::new)
     }
 }

@@ -20,7 +20,9 @@ use super::certificates::Certificates;
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
 use super::late::Late;
+use super::loops::{self, Limits};
 use super::parts::Parts;
+use super::router::Service;
 use super::stage::Stage;
 use super::supervise::Supervisor;
 use super::{ServerError, background, first_token, health_listener, listener, router};
@@ -28,9 +30,8 @@ use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
 use crate::cache::{Follower, FollowerSettings};
 use crate::clock::Clock;
-use crate::config::{Drain, Freshness, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
+use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::connections;
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
 use crate::metrics::Metrics;
 use crate::storage::Store;
@@ -85,14 +86,13 @@ impl Bound {
             None => None,
         };
         let closing = supervisor.stages().coming(Stage::Closing);
-        let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
-        let connections = connections::counted(connections, Arc::clone(&metrics.calls));
-        supervisor.spawn(
-            "serving",
-            Stage::Closing,
-            router::serve(late.clone(), layer, router::SILENCE_MAX, connections),
-        );
+        let service = Service::new(late.clone(), &layer);
+        let limits = Limits::from(&config.connections);
+        let (counted, certified) = (Arc::clone(&metrics), certificates.clone());
+        supervisor.spawn("serving", Stage::Closing, async move {
+            Ok(loops::serve(listener, certified, service, limits, &counted, closing).await?)
+        });
         tracing::info!(address = %address, "listening; the service is starting");
         Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
@@ -137,7 +137,9 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));
+        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let auth = AuthLayer::new(auth).noting(refusals);
+        self.late.open(router::late(parts, auth, &self.metrics, clock, streams));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         listener::warn_of_clear(self.address, self.certificates.as_ref());
@@ -197,17 +199,18 @@ async fn assemble(
     metrics: &Metrics,
     address: SocketAddr,
 ) -> Result<(Parts, Follower), ServerError> {
-    let observe = config.decisions.observe;
-    let Freshness { max_staleness, propagation_wait } = config.freshness;
-    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics, propagation_wait).await?;
+    let parts = Parts::on(&database.store, config, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
     let cache = Arc::downgrade(&parts.cache);
     let trust_left = move || cache.upgrade().map_or(Duration::ZERO, |cache| cache.trust_left());
     metrics.freshness.watch_trust(trust_left);
-    let settings = FollowerSettings { address: address.to_string(), staleness: max_staleness };
+    let staleness = config.freshness.max_staleness;
+    let settings = FollowerSettings { address: address.to_string(), staleness };
     let (cache, replicas) = (Arc::clone(&parts.cache), Arc::clone(&parts.replicas));
     let freshness = Arc::clone(&metrics.freshness);
-    let follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    let mut follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    // Changes wait for this replica already.
+    follower.follow(parts.warm_up(config.cache.warm_up)).await;
     Ok((parts, follower))
 }
 

@@ -69,7 +69,7 @@ const LAYERS: [Layer; 16] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 11] = [
+const RESERVED: [(&[&str], &[&str]); 12] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool", "tokio_postgres_rustls"], &["storage"]),
     // Settings name a database by a URL, which this crate reads.
     (&["tokio_postgres"], &["storage", "config"]),
@@ -90,6 +90,8 @@ const RESERVED: [(&[&str], &[&str]); 11] = [
         ],
         &["grpc", "server", "cli"],
     ),
+    // HTTP/2 by hand is for the loops alone.
+    (&["h2"], &["server"]),
     (&["http", "http_body", "hyper", "hyper_util"], &["grpc", "telemetry", "server", "cli"]),
     (
         &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],
