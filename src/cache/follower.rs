@@ -25,6 +25,9 @@ use crate::storage::{StorageError, Store};
 
 /// How often the row is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(250);
+/// At most so many rounds at once: a log that never comes to rest must not take the database's time. Two are usual,
+/// four where the row was lost.
+const ROUNDS_MAX: u32 = 8;
 /// The first pause after a failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// How long the end waits for the row to be taken away.
@@ -117,9 +120,11 @@ impl Follower {
         }
     }
 
-    /// Does what is next until there is nothing left but to wait.
+    /// Does what is next until there is nothing left but to wait, or it has been enough for now.
     async fn turn(&mut self, mut next: Next) -> Result<(), StorageError> {
-        while next != Next::Wait {
+        let mut rounds = 0;
+        while next != Next::Wait && rounds < ROUNDS_MAX {
+            rounds += 1;
             let verdict = match (next, self.lease.applied()) {
                 (Next::Renew, Some(applied)) => {
                     // Before the transaction begins: what commits from now on may not be in it.
