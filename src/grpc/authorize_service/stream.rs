@@ -155,7 +155,9 @@ impl Stream for Deciding {
         loop {
             // However many requests lie there: after some the others of this thread have their turns.
             let turn = ready!(coop::poll_proceed(context));
-            if let Poll::Ready(Some(done)) = this.waiting.poll_join_next(context) {
+            if !this.waiting.is_empty()
+                && let Poll::Ready(Some(done)) = this.waiting.poll_join_next(context)
+            {
                 turn.made_progress();
                 match done {
                     Ok(Ok(answer)) => return this.give(answer),
