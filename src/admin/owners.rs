@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{Admin, AdminError, Changed, Etag, EtagOf, snapshot};
+use super::{Admin, AdminError, Changed, Etag, EtagOf, Written, snapshot};
 use crate::policy::{Owner, RateLimits, Revision, UserId};
-use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
 use crate::storage::{Session, StorageError, owners};
 
 /// An owner with everything that is shown of it.
@@ -79,7 +79,7 @@ async fn write(session: &mut Session, before: &Owner, after: &Owner) -> Result<(
 
 /// Ends a transaction that leaves nothing behind, not even the row that locking an owner makes.
 enum RolledBack {
-    Unchanged(Box<Changed<OwnerView>>),
+    Unchanged(Box<Written<OwnerView>>),
     Failed(AdminError),
 }
 
@@ -144,6 +144,7 @@ impl Admin {
         change: impl FnOnce(&mut Owner, DateTime<Utc>) + Send + 'static,
     ) -> Result<Changed<OwnerView>, AdminError> {
         let now = self.settings.clock.now();
+        let answer_by = actor.answer_by;
         let written = self
             .store
             .write(action, move |session| {
@@ -154,9 +155,9 @@ impl Admin {
                     let mut owner = before.clone();
                     change(&mut owner, now);
                     if owner == before {
-                        let revision = before.revision;
+                        let stamp = changes::seen(session, before.revision).await?;
                         let resource = OwnerView { owner: before, key_count };
-                        return Err(RolledBack::Unchanged(Box::new(Changed { resource, revision })));
+                        return Err(RolledBack::Unchanged(Box::new(Written { resource, stamp })));
                     }
                     owner.update_time = now;
                     write(session, &before, &owner).await?;
@@ -165,16 +166,17 @@ impl Admin {
                         before: Some(snapshot::owner(&before)),
                         after: Some(snapshot::owner(&owner)),
                     };
-                    let revision = changes::record(session, &actor, Subject::Owner(user_id), line).await?;
-                    owners::stamp(session, user_id, revision).await?;
-                    owner.revision = revision;
-                    Ok(Changed { resource: OwnerView { owner, key_count }, revision })
+                    let change = Change { subject: Subject::Owner(user_id), adds_tokens: false, line };
+                    let stamp = changes::record(session, &actor, change).await?;
+                    owners::stamp(session, user_id, stamp.at.revision).await?;
+                    owner.revision = stamp.at.revision;
+                    Ok(Written { resource: OwnerView { owner, key_count }, stamp })
                 })
             })
             .await;
         match written {
-            Ok(changed) => Ok(changed),
-            Err(RolledBack::Unchanged(unchanged)) => Ok(*unchanged),
+            Ok(written) => Ok(self.propagated(written, answer_by).await),
+            Err(RolledBack::Unchanged(found)) => Ok(self.propagated(*found, answer_by).await),
             Err(RolledBack::Failed(error)) => Err(error),
         }
     }

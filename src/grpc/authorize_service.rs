@@ -49,9 +49,14 @@ impl AuthorizeApi {
         Self { authorizer, metrics, streams }
     }
 
-    /// What can be decided without waiting: that a request is faulty. `None`: see [`AuthorizeApi::decide`].
+    /// What can be decided without waiting. `None`: see [`AuthorizeApi::decide`].
     fn decide_now(&self, request: &pb::AuthorizeRequest) -> Option<Decided> {
-        convert::check_authorize(request, Duration::ZERO).err().map(Err)
+        let asked = match convert::check_authorize(request, Duration::ZERO) {
+            Ok(asked) => asked,
+            Err(status) => return Some(Err(status)),
+        };
+        let outcome = self.authorizer.authorize_now(&question(request, &asked))?;
+        Some(Ok(answer(request, outcome)))
     }
 
     async fn decide(&self, request: &pb::AuthorizeRequest, wait_max: Duration) -> Decided {
@@ -73,7 +78,7 @@ fn question<'r>(request: &'r pb::AuthorizeRequest, asked: &convert::Asked) -> Qu
 fn answer(request: &pb::AuthorizeRequest, outcome: Outcome) -> pb::AuthorizeResponse {
     tracing::debug!(
         decision.request_id = %request.request_id,
-        key.id = outcome.key.as_ref().map(|key| key.key.key_id.get()),
+        key.id = outcome.key.as_ref().map(|key| key.key_id().get()),
         decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
         "decided"
     );

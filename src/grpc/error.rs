@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::violations::Violations;
 use crate::admin::{AdminError, EtagOf};
 use crate::authorize::{AuthorizeError, CallerError};
+use crate::cache::LoadError;
 use crate::storage::StorageError;
 
 /// `ErrorInfo.domain` of every error.
@@ -73,6 +74,8 @@ pub enum ErrorReason {
     Draining,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
+    /// The replica has not seen the changes of keys for too long.
+    StateTooOld,
     /// This version does not serve the method.
     MethodNotServed,
     /// This version does not serve the field.
@@ -93,7 +96,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -119,6 +122,7 @@ impl ErrorReason {
         Self::Starting,
         Self::Draining,
         Self::RevisionNotReached,
+        Self::StateTooOld,
         Self::MethodNotServed,
         Self::FieldNotServed,
         Self::MethodUnknown,
@@ -158,6 +162,7 @@ impl ErrorReason {
             Self::Starting => (Code::Unavailable, "STARTING"),
             Self::Draining => (Code::Unavailable, "DRAINING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
+            Self::StateTooOld => (Code::Unavailable, "STATE_TOO_OLD"),
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
             Self::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -184,6 +189,7 @@ impl ErrorReason {
             Self::Starting,
             Self::Draining,
             Self::RevisionNotReached,
+            Self::StateTooOld,
         ];
         if passes_soon.contains(&self) {
             details.set_retry_info(Some(RETRY_SOON));
@@ -267,7 +273,11 @@ pub fn draining() -> Status {
 pub fn authorize(error: AuthorizeError) -> Status {
     match error {
         AuthorizeError::Store(error) => store(&error),
-        AuthorizeError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::Load(LoadError::Store(error)) => store(&error),
+        AuthorizeError::Load(LoadError::Overloaded)
+        | AuthorizeError::Overloaded
+        | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),
         AuthorizeError::RevisionNotReached { .. } => {
             ErrorReason::RevisionNotReached.status(error.to_string())
         }

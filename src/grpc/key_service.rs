@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::convert::authorize::read_timeout;
 use super::error::method_not_served;
 use super::pb;
 use super::pb::key_service_server::KeyService;
@@ -26,7 +27,7 @@ use super::session::Session;
 use super::streams::{self, Streams};
 use crate::admin::{Admin, Changes};
 use crate::authorize::Caller;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::metrics::CallMetrics;
 use crate::storage::changes::Actor;
 
@@ -50,8 +51,11 @@ impl KeyApi {
 
 /// Who calls, from where, and under which id (metadata `x-request-id`).
 pub(super) fn actor<T>(request: &Request<T>) -> Actor {
-    let id = request.metadata().get("x-request-id").and_then(|value| value.to_str().ok());
-    actor_of(request.extensions().get::<Caller>(), id)
+    let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
+    let mut actor = actor_of(request.extensions().get::<Caller>(), header("x-request-id"));
+    let deadline = read_timeout(header("grpc-timeout"));
+    actor.answer_by = deadline.and_then(|deadline| clock::monotonic_now().checked_add(deadline));
+    actor
 }
 
 /// The same of a request that is not decoded yet.
@@ -63,6 +67,7 @@ pub(super) fn actor_of(caller: Option<&Caller>, request_id: Option<&str>) -> Act
             .map_or_else(|| "anonymous".to_owned(), |key| format!("key/{key}")),
         peer_address: caller.and_then(|caller| caller.peer).map_or_else(String::new, |peer| peer.to_string()),
         request_id: id.unwrap_or_default().to_owned(),
+        answer_by: None,
     }
 }
 

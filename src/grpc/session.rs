@@ -90,10 +90,17 @@ impl Session {
 
     /// Judges the caller by what memory knows of him; `None` where it does not know.
     pub(super) fn judge_now(&self) -> Option<Result<(), Refused>> {
-        match &self.0.by {
-            OpenedBy::Anybody => Some(Ok(())),
-            OpenedBy::Token(..) | OpenedBy::Certificate(..) => None,
-        }
+        let Opened { by, peer, needed } = &*self.0;
+        let judged = match by {
+            OpenedBy::Anybody => return Some(Ok(())),
+            OpenedBy::Token(authorizer, token) => {
+                authorizer.authenticate_now(token.expose_secret(), *peer, *needed)
+            }
+            OpenedBy::Certificate(authorizer, key_id) => {
+                authorizer.authenticate_certificate_now(*key_id, *peer, *needed)
+            }
+        };
+        judged.map(|judged| Ok(judged.map(drop)?))
     }
 
     /// Judges the caller.

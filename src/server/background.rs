@@ -16,6 +16,7 @@ use super::stage::{Stage, Stages};
 use super::supervise::Supervisor;
 use crate::admin::{Lookout, Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
+use crate::cache::Follower;
 use crate::embedded::Cluster;
 use crate::grpc::Streams;
 use crate::storage::Store;
@@ -33,8 +34,21 @@ pub(super) fn spawn(
     store: &Store,
     refusals: Arc<Refusals>,
     retention: Retention,
+    follower: Follower,
 ) {
     let stages = supervisor.stages();
+    // Renews to the last answer, then takes its row away.
+    let answered = stages.clone().coming(Stage::Answered);
+    supervisor.spawn_sure("following the changes", Stage::Answered, follower.run(answered));
+    let telling = health.clone().follow_trust(Arc::clone(&parts.cache), stages.clone());
+    supervisor.spawn_sure("watching the trust", Stage::Closing, telling);
+    let (replicas, closing) = (Arc::clone(&parts.replicas), stages.clone().coming(Stage::Closing));
+    supervisor.spawn_sure("watching over replicas", Stage::Closing, async {
+        tokio::select! {
+            () = replicas.watch_over() => {}
+            () = closing => {}
+        }
+    });
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
     supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
     let following = health.clone().follow(store.clone(), stages.clone());
