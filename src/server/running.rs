@@ -137,7 +137,7 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let streams = background::spawn_streams(&mut self.supervisor, &parts.cache);
         let auth = AuthLayer::new(auth).noting(refusals);
         self.late.open(router::late(parts, auth, &self.metrics, clock, streams));
         self.health.has_started();
