@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use keystile::clock::monotonic_now;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::call::{Call, End};
 use crate::cpu::{CpuTime, Meter};
@@ -14,6 +14,9 @@ use crate::drive::{Drive, Load, Pace};
 use crate::failure::Failure;
 use crate::options::Plan;
 use crate::statistics::{float, micros, percentile};
+
+/// How long it may take to ask about many keys once: a million, at a few thousand a second.
+const RUN_DRY_MAX: Duration = Duration::from_secs(900);
 
 /// What was measured of one load.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +95,8 @@ pub async fn run_dry(plan: &Plan, load: &Load) -> Result<(), Failure> {
         load.target.question.ran_dry().await;
         Ok(())
     };
-    drive.beside(dry).await?;
+    let over = timeout(RUN_DRY_MAX, drive.beside(dry)).await;
+    over.map_err(|_| Failure::NoAnswer)??;
     drive.finish().await?;
     Ok(())
 }

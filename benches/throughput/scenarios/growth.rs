@@ -100,7 +100,7 @@ async fn by_connections<'a>(plan: &Plan) -> Result<(Vec<Point<'a>>, Vec<Point<'a
     let gateway = subject.gateway().await?;
     let target = subject.target(Question::to_keystile(&gateway, subject.server.address())?);
     let decision = try_out(&target).await?;
-    let echo = EchoSide::start(EchoKind::Default, &gateway, decision.message.len()).await?;
+    let echo = EchoSide::start(EchoKind::Default, &gateway, &decision).await?;
     let (mut of_keystile, mut of_echo) = (Vec::new(), Vec::new());
     let numbers = if plan.quick { QUICK_CONNECTIONS.as_slice() } else { GROWING_CONNECTIONS.as_slice() };
     for number in numbers {
