@@ -32,6 +32,7 @@ mod template;
 mod update;
 mod watch;
 
+pub use crate::cache::Propagation;
 pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
 pub use create::{CreateKey, IssuedToken};
@@ -56,7 +57,7 @@ pub use watch::{Change, ChangePage, Changes};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::{Propagation, Replicas};
+use crate::cache::Replicas;
 use crate::clock::Clock;
 use crate::policy::Revision;
 use crate::storage::Store;

@@ -208,9 +208,9 @@ async fn assemble(
     let settings = FollowerSettings { address: address.to_string(), staleness };
     let (cache, replicas) = (Arc::clone(&parts.cache), Arc::clone(&parts.replicas));
     let freshness = Arc::clone(&metrics.freshness);
-    let follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
-    // The row is not renewed meanwhile.
-    parts.warm_up(config.cache.warm_up, staleness / 2).await;
+    let mut follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    // Changes wait for this replica already.
+    follower.follow(parts.warm_up(config.cache.warm_up)).await;
     Ok((parts, follower))
 }
 
