@@ -13,6 +13,8 @@ use prost::bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::peer::Peer;
 
+/// The method that has a short way.
+pub(super) const PATH: &str = "/keystile.v1.AuthorizeService/Authorize";
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const OK: HeaderValue = HeaderValue::from_static("0");

@@ -20,6 +20,9 @@ mod newcomers;
 mod place;
 mod upkeep;
 
+#[cfg(test)]
+mod tests;
+
 pub use answers::Answers;
 
 use std::io;

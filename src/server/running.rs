@@ -31,7 +31,7 @@ use crate::authorize::Authorizer;
 use crate::clock::Clock;
 use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::telemetry_layer::{self, TelemetryLayer};
+use crate::grpc::telemetry_layer::{self, Telemetry, TelemetryLayer};
 use crate::metrics::Metrics;
 use crate::storage::Store;
 use crate::telemetry::Ops;
@@ -85,8 +85,8 @@ impl Bound {
             None => None,
         };
         let closing = supervisor.stages().coming(Stage::Closing);
-        let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
-        let service = Service::new(late.clone(), &layer);
+        let telemetry = Telemetry::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
+        let service = Service::new(late.clone(), &TelemetryLayer::new(telemetry));
         let limits = Limits::from(&config.connections);
         let (counted, certified) = (Arc::clone(&metrics), certificates.clone());
         supervisor.spawn("serving", Stage::Closing, async move {
