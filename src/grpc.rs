@@ -19,6 +19,8 @@ mod page_token;
 pub mod pb;
 pub mod peer;
 mod redact;
+mod session;
+mod streams;
 pub mod telemetry_layer;
 pub mod violations;
 
@@ -26,3 +28,4 @@ pub use audit_service::AuditApi;
 pub use authorize_service::{AuthorizeApi, BATCH_MAX};
 pub use budget_service::BudgetApi;
 pub use key_service::KeyApi;
+pub use streams::Streams;

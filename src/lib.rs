@@ -20,6 +20,8 @@ pub mod tls;
 
 pub mod storage;
 
+pub mod cache;
+
 pub mod admin;
 pub mod authorize;
 

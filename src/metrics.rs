@@ -10,10 +10,13 @@
 //! What does not belong here: when something is counted, which whoever does it knows; how the page is served.
 
 mod bcrypt_pools;
+mod cache;
 mod calls;
 mod cells;
 mod decisions;
+mod freshness;
 mod histogram;
+mod loader;
 mod loops;
 mod page;
 mod process;
@@ -22,10 +25,13 @@ mod store;
 mod tls;
 
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
+pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
-pub use cells::{Counter, Gauge, Held};
+pub use cells::{Counter, Gauge, Held, SHARDS, shard};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
+pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
+pub use loader::LoaderMetrics;
 pub use loops::{LoopLoad, LoopMetrics, OnLoop};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
@@ -50,6 +56,12 @@ pub struct Metrics {
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
     pub store: Arc<StoreMetrics>,
+    /// Keys in memory.
+    pub cache: Arc<CacheMetrics>,
+    /// How changes are followed, and come everywhere.
+    pub freshness: Arc<FreshnessMetrics>,
+    /// Looking keys up there, and bringing them there.
+    pub loader: Arc<LoaderMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -68,6 +80,9 @@ impl Metrics {
             loops: Arc::default(),
             decisions: Arc::default(),
             store: Arc::default(),
+            cache: Arc::default(),
+            freshness: Arc::default(),
+            loader: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -77,11 +92,14 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 8] = [
+        let groups: [&dyn Group; 11] = [
             &*self.calls,
             &*self.loops,
             &*self.decisions,
             &*self.store,
+            &*self.cache,
+            &*self.freshness,
+            &*self.loader,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

@@ -52,7 +52,7 @@ pub use record::{
 pub use request::{AccessRequest, Dimension, DimensionSet};
 pub use rule::{AccessRule, PATTERNS_MAX, RuleError};
 pub use scope::{SCOPE_ADMIN, SCOPE_AUTHORIZE, SCOPE_BYTES_MAX, SCOPE_READ, Scope, is_literal_scope};
-pub use snapshot::KeySnapshot;
+pub use snapshot::{KeySnapshot, Rules};
 pub use text::{
     Description, DisplayName, InvalidText, METADATA_BYTES_MAX, Metadata, Permission, TAGS_MAX, Tag,
 };

@@ -14,8 +14,8 @@ use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
 use super::{
-    Audit, ConfigFile, Connections, Database, Decisions, Drain, Effective, Fault, Faults, Log, Telemetry,
-    Tls, Tokens,
+    Audit, Cache, ConfigFile, Connections, Database, Decisions, Drain, Effective, Fault, Faults, Freshness,
+    Log, Telemetry, Tls, Tokens,
 };
 
 /// The variable that says where gRPC is served.
@@ -61,6 +61,14 @@ pub struct Serve {
     #[command(flatten)]
     pub decisions: Decisions,
 
+    /// Freshness.
+    #[command(flatten)]
+    pub freshness: Freshness,
+
+    /// Keys in memory.
+    #[command(flatten)]
+    pub cache: Cache,
+
     /// The end.
     #[command(flatten)]
     pub drain: Drain,
@@ -103,6 +111,7 @@ impl Serve {
         faults.extend(self.tls.faults(self.listen));
         faults.extend(self.database.faults());
         faults.extend(self.tokens.faults());
+        faults.extend(self.cache.faults());
         faults.extend(self.telemetry.faults([Some(self.listen), self.tls.health_listen]));
         Faults::check(faults)
     }

@@ -74,8 +74,7 @@ where
         let answer = timeout(deadline, answer);
         Box::pin(async move {
             let Ok(answer) = answer.await else {
-                let message = "the deadline came; a write that has begun still completes";
-                return Ok(ErrorReason::DeadlineExceeded.status(message).into_http());
+                return Ok(error::deadline().into_http());
             };
             Ok(explained(answer?))
         })
@@ -110,7 +109,8 @@ fn bare_error(response: &Response<Body>) -> Option<Status> {
     (status.code() != Code::Ok && status.details().is_empty()).then_some(status)
 }
 
-fn explain(status: &Status) -> Status {
+/// An error of tonic's in our shape.
+pub(super) fn explain(status: &Status) -> Status {
     match status.code() {
         Code::Unimplemented if status.message().starts_with("Content is compressed") => {
             let mut explained =

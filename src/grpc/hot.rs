@@ -3,6 +3,10 @@
 //! It is for good calls that memory can answer. Whatever is unusual goes the long way with its request as it came, so
 //! that what a call means stands in one place: the layers and the handlers.
 
+mod authorize;
+
+pub use authorize::{ShortAuthorize, is_short, patience};
+
 use std::time::Instant;
 
 use http::header::CONTENT_TYPE;

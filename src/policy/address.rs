@@ -138,10 +138,15 @@ fn v6_host_mask(prefix_len: u8) -> Ipv6Addr {
 /// Many patterns, looked up at once by binary search.
 ///
 /// Two networks are nested or disjoint; the nested ones are left out, so at most one range can hold an address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct AddressTable(Box<[(IpAddr, IpAddr)]>);
 
 impl AddressTable {
+    /// Bytes on the heap, about.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     /// Whether any pattern contains this address, which [`parse_client_ip`] has made canonical.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= address);

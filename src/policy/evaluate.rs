@@ -68,22 +68,22 @@ fn perform<'a>(check: Check, key: &KeySnapshot, request: &AccessRequest<'a>) -> 
         Check::Ips => check_ip(key, request)?,
         Check::Endpoints => check_endpoint(key, request)?,
         Check::Scopes => {
-            check_granted(request.scopes, |scope| key.scopes.grants(scope), Reason::ScopeMissing)?;
+            check_granted(request.scopes, |scope| key.rules.scopes.grants(scope), Reason::ScopeMissing)?;
         }
         Check::Permissions => {
             check_granted(
                 request.permissions,
-                |asked| key.permissions.grants(asked),
+                |asked| key.rules.permissions.grants(asked),
                 Reason::PermissionMissing,
             )?;
         }
         Check::Models => {
             let not_applicable = request.not_applicable.contains(Dimension::Model);
-            check_name(&key.models, request.model, not_applicable, Reason::ModelNotAllowed)?;
+            check_name(&key.rules.models, request.model, not_applicable, Reason::ModelNotAllowed)?;
         }
         Check::Chatbots => {
             let not_applicable = request.not_applicable.contains(Dimension::Chatbot);
-            check_name(&key.chatbots, request.chatbot_id, not_applicable, Reason::ChatbotNotAllowed)?;
+            check_name(&key.rules.chatbots, request.chatbot_id, not_applicable, Reason::ChatbotNotAllowed)?;
         }
         // They charge, so they are not made here.
         Check::RateLimits | Check::Budgets => {}
@@ -93,8 +93,8 @@ fn perform<'a>(check: Check, key: &KeySnapshot, request: &AccessRequest<'a>) -> 
 
 fn check_ip(key: &KeySnapshot, request: &AccessRequest<'_>) -> Result<(), Reason> {
     let allowed = match request.client_ip {
-        Some(value) => key.ips.allows(value),
-        None => key.ips.is_any(),
+        Some(value) => key.rules.ips.allows(value),
+        None => key.rules.ips.is_any(),
     };
     if allowed { Ok(()) } else { Err(Reason::IpNotAllowed) }
 }
@@ -107,9 +107,9 @@ fn check_endpoint(key: &KeySnapshot, request: &AccessRequest<'_>) -> Result<(), 
     let allowed = match request.endpoint {
         Some(value) => {
             let path = normalise_path(value).map_err(|_| Reason::EndpointMalformed)?;
-            key.endpoints.allows(&path, method)
+            key.rules.endpoints.allows(&path, method)
         }
-        None => key.endpoints.is_any() || request.not_applicable.contains(Dimension::Endpoint),
+        None => key.rules.endpoints.is_any() || request.not_applicable.contains(Dimension::Endpoint),
     };
     if allowed { Ok(()) } else { Err(Reason::EndpointNotAllowed) }
 }

@@ -81,6 +81,10 @@ impl Standing {
         }
     }
 
+    pub(super) fn expire_time(&self) -> Option<DateTime<Utc>> {
+        self.expire_time
+    }
+
     pub(super) fn state(&self, now: DateTime<Utc>) -> KeyState {
         if self.deleted {
             KeyState::Deleted

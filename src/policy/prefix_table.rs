@@ -32,14 +32,14 @@ impl<'a> Stem<'a> {
 /// Invariants: both lists are sorted; no prefix starts with another one. Therefore the only prefix that can match
 /// a text is the greatest one that is not greater than the text: any other prefix `q` between a matching `p` and
 /// the text would have to start with `p`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct PrefixTable {
     exact: Box<[Entry]>,
     prefixes: Box<[Entry]>,
 }
 
 /// A text with its head beside it, so that most comparisons are of two numbers and follow no pointer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Entry {
     /// First in the derived order, and in accord with it: a smaller head is a smaller text.
     head: u64,
@@ -65,6 +65,12 @@ fn head(text: &str) -> u64 {
 }
 
 impl PrefixTable {
+    /// Bytes on the heap, about.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let entries = self.exact.iter().chain(&self.prefixes);
+        entries.map(|entry| size_of::<Entry>() + entry.text.len().next_multiple_of(16)).sum()
+    }
+
     pub(super) fn contains(&self, text: &str) -> bool {
         let head = head(text);
         self.matches_prefix(head, text)

@@ -1,10 +1,14 @@
 //! A key's policy, compiled once when the key is loaded, so that look-ups are a few comparisons and allocate
 //! nothing. Immutable: a changed key is compiled anew.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
 use super::address::{AddressPattern, AddressTable, parse_client_ip};
 use super::check::{Check, CheckSet};
 use super::endpoint::EndpointPattern;
-use super::key::{KeyPolicy, Standing};
+use super::key::{KeyPolicy, KeyState, Standing};
 use super::name_pattern::{NamePattern, parse_name};
 use super::prefix_table::{PrefixTable, Stem};
 use super::rule::AccessRule;
@@ -16,6 +20,13 @@ use super::text::Permission;
 pub struct KeySnapshot {
     pub(super) standing: Standing,
     pub(super) observe: CheckSet,
+    pub(super) rules: Arc<Rules>,
+}
+
+/// What a key may do, apart from the state it is in. Keys of one template mostly have equal ones, which a cache may
+/// keep once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
     pub(super) ips: AddressRule,
     pub(super) endpoints: EndpointRule,
     pub(super) models: NameRule,
@@ -31,25 +42,84 @@ impl KeySnapshot {
         Self {
             standing: Standing::of(key),
             observe: key.observe,
-            ips: AddressRule::compile(&key.ips),
-            endpoints: EndpointRule::compile(&key.endpoints),
-            models: NameRule::compile(&key.models),
-            chatbots: NameRule::compile(&key.chatbots),
-            scopes: ScopeTable::compile(key.scopes.iter()),
-            permissions: PermissionTable::compile(key.permissions.iter()),
+            rules: Arc::new(Rules {
+                ips: AddressRule::compile(&key.ips),
+                endpoints: EndpointRule::compile(&key.endpoints),
+                models: NameRule::compile(&key.models),
+                chatbots: NameRule::compile(&key.chatbots),
+                scopes: ScopeTable::compile(key.scopes.iter()),
+                permissions: PermissionTable::compile(key.permissions.iter()),
+            }),
         }
+    }
+
+    /// The same key, with these checks only observed instead of its own.
+    #[must_use]
+    pub fn observing(&self, observe: CheckSet) -> Self {
+        Self { observe, ..self.clone() }
+    }
+
+    /// Checks that do not deny.
+    #[must_use]
+    pub fn observed_checks(&self) -> CheckSet {
+        self.observe
+    }
+
+    /// When it expires; exclusive.
+    #[must_use]
+    pub fn expire_time(&self) -> Option<DateTime<Utc>> {
+        self.standing.expire_time()
+    }
+
+    /// The state at `now`.
+    #[must_use]
+    pub fn state(&self, now: DateTime<Utc>) -> KeyState {
+        self.standing.state(now)
+    }
+
+    /// What it may do.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The same key with the rules at another place in memory, where they are equal; else as it is.
+    #[must_use]
+    pub fn sharing(self, rules: Arc<Rules>) -> Self {
+        if rules == self.rules { Self { rules, ..self } } else { self }
+    }
+
+    /// Whether it holds a scope that answers for `asked`, reserved ones included; whatever is observed.
+    #[must_use]
+    pub fn grants_scope(&self, asked: &str) -> bool {
+        self.rules.scopes.grants(asked)
     }
 
     /// Whether [`super::evaluate`] would let a request for this model pass check 9, all else aside. With that check
     /// only observed, every model passes.
     #[must_use]
     pub fn allows_model(&self, model: &[u8]) -> bool {
-        self.observe.contains(Check::Models) || self.models.allows(model)
+        self.observe.contains(Check::Models) || self.rules.models.allows(model)
+    }
+}
+
+impl Rules {
+    /// Bytes that it takes on the heap and for itself, about: what the allocator adds is guessed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { ips, endpoints, models, chatbots, scopes, permissions } = self;
+        size_of::<Self>()
+            + ips.0.as_ref().map_or(0, AddressTable::heap_bytes)
+            + endpoints.0.as_ref().map_or(0, EndpointTable::heap_bytes)
+            + models.0.as_ref().map_or(0, PrefixTable::heap_bytes)
+            + chatbots.0.as_ref().map_or(0, PrefixTable::heap_bytes)
+            + scopes.named.heap_bytes()
+            + permissions.0.heap_bytes()
     }
 }
 
 /// A rule over names. `None` is ANY.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NameRule(Option<PrefixTable>);
 
 impl NameRule {
@@ -72,7 +142,7 @@ impl NameRule {
 }
 
 /// A rule over client addresses. `None` is ANY.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddressRule(Option<AddressTable>);
 
 impl AddressRule {
@@ -95,11 +165,11 @@ impl AddressRule {
 }
 
 /// A rule over endpoints. `None` is ANY.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EndpointRule(Option<EndpointTable>);
 
 /// Paths for every method, and for each method that patterns name, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndpointTable {
     every_method: PrefixTable,
     by_method: Box<[(Box<str>, PrefixTable)]>,
@@ -144,6 +214,13 @@ impl EndpointRule {
 }
 
 impl EndpointTable {
+    fn heap_bytes(&self) -> usize {
+        let by_method = self.by_method.iter();
+        let of_methods = by_method
+            .map(|(method, paths)| size_of::<(Box<str>, PrefixTable)>() + method.len() + paths.heap_bytes());
+        self.every_method.heap_bytes() + of_methods.sum::<usize>()
+    }
+
     fn for_method(&self, method: &str) -> Option<&PrefixTable> {
         let at = self.by_method.binary_search_by(|(named, _)| (**named).cmp(method)).ok()?;
         self.by_method.get(at).map(|(_, paths)| paths)
@@ -151,7 +228,7 @@ impl EndpointTable {
 }
 
 /// Granted scopes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ScopeTable {
     all_unreserved: bool,
     named: PrefixTable,
@@ -178,7 +255,7 @@ impl ScopeTable {
 }
 
 /// Granted permissions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermissionTable(PrefixTable);
 
 impl PermissionTable {

@@ -22,14 +22,14 @@ use super::parts::Parts;
 use crate::clock::Clock;
 use crate::grpc::auth_layer::{AuthLayer, Authenticated};
 use crate::grpc::error_layer::{ErrorLayer, Explained};
-use crate::grpc::hot::{ShortAnswer, ShortCall};
+use crate::grpc::hot::{self, ShortAnswer, ShortCall};
 use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 use crate::grpc::pb::audit_service_server::AuditServiceServer;
 use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
 use crate::grpc::pb::budget_service_server::BudgetServiceServer;
 use crate::grpc::pb::key_service_server::KeyServiceServer;
 use crate::grpc::telemetry_layer::{Measured, TelemetryLayer};
-use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi};
+use crate::grpc::{AuditApi, AuthorizeApi, BudgetApi, KeyApi, Streams};
 use crate::metrics::Metrics;
 
 /// Health and reflection, which everybody may call at any time.
@@ -49,45 +49,57 @@ pub(super) fn early(health: &Health) -> Result<Routes, ServerError> {
 }
 
 /// Everything that needs the database, for callers that `auth` lets in.
-pub(super) fn late(parts: Parts, auth: AuthLayer, metrics: &Metrics, clock: Clock) -> Authenticated<Routes> {
-    let Parts { admin, authorizer } = parts;
-    let routes =
-        Routes::new(AuthorizeServiceServer::new(AuthorizeApi::new(authorizer, Arc::clone(&metrics.calls))))
-            .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock)))
-            .add_service(BudgetServiceServer::new(BudgetApi))
-            .add_service(AuditServiceServer::new(AuditApi::new(admin)))
-            .prepare();
+pub(super) fn late(
+    parts: Parts,
+    auth: AuthLayer,
+    metrics: &Metrics,
+    clock: Clock,
+    streams: Streams,
+) -> Authenticated<Routes> {
+    let Parts { admin, authorizer, .. } = parts;
+    let calls = || Arc::clone(&metrics.calls);
+    let authorize = AuthorizeApi::new(authorizer, calls(), streams.clone());
+    let routes = Routes::new(AuthorizeServiceServer::new(authorize))
+        .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock, calls(), streams)))
+        .add_service(BudgetServiceServer::new(BudgetApi))
+        .add_service(AuditServiceServer::new(AuditApi::new(admin)))
+        .prepare();
     auth.layer(routes)
 }
 
 /// Everything that is served, as the loops want it.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
-    layers: Measured<Explained<Late>>,
+pub(super) struct Service(Arc<Ways>);
+
+/// The two ways of a call.
+#[derive(Debug)]
+struct Ways {
+    short: Late,
+    long: Measured<Explained<Late>>,
 }
 
 impl Service {
     /// `late` behind the layers that every call goes through.
     pub(super) fn new(late: Late, telemetry: &TelemetryLayer) -> Self {
-        Self { layers: telemetry.layer(ErrorLayer.layer(late)) }
+        Self(Arc::new(Ways { long: telemetry.layer(ErrorLayer.layer(late.clone())), short: late }))
     }
 }
 
 impl Answers for Service {
-    fn is_short(&self, _: &Head) -> bool {
-        false
+    fn is_short(&self, head: &Head) -> bool {
+        hot::is_short(head)
     }
 
-    fn patience(&self, _: &Head) -> Duration {
-        Duration::ZERO
+    fn patience(&self, head: &Head) -> Duration {
+        hot::patience(head)
     }
 
-    fn from_memory(&self, _: &ShortCall<'_>) -> Option<ShortAnswer> {
-        None
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+        self.0.short.short()?.answer(call)
     }
 
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
-        let answer = self.layers.clone().oneshot(request);
+        let answer = self.0.long.clone().oneshot(request);
         async { answer.await.unwrap_or_else(|never| match never {}) }
     }
 }

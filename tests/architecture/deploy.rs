@@ -8,8 +8,9 @@ use crate::tree;
 const ALERTS: &str = "deploy/helm/keystile/files/alerts.yaml";
 const RUNBOOKS: &str = "docs/runbooks.md";
 
-/// Variables of scripts, of Compose and of Kubernetes: no settings of the program, and not meant to be.
-const NOT_SETTINGS: [&str; 3] = ["KEYSTILE_FRESH_NAMESPACE", "KEYSTILE_IMAGE_TAG", "KEYSTILE_PORT"];
+/// Variables of scripts, of tests, of Compose and of Kubernetes: no settings of the program, and not meant to be.
+const NOT_SETTINGS: [&str; 4] =
+    ["KEYSTILE_FRESH_NAMESPACE", "KEYSTILE_HISTORY_SEED", "KEYSTILE_IMAGE_TAG", "KEYSTILE_PORT"];
 
 /// One alert, as `- alert:` begins it.
 struct Alert {
@@ -112,8 +113,19 @@ fn every_alert_is_tested() {
 
 #[test]
 fn the_tests_that_security_names_are_there() {
-    let security = tree::file("docs/security.md").text;
-    let rows = security.lines().skip_while(|line| !line.starts_with("| Threat |")).skip(2);
+    look_for_tests("docs/security.md", "| Threat |", 15);
+}
+
+#[test]
+fn the_tests_that_the_proof_of_freshness_names_are_there() {
+    look_for_tests("docs/freshness-proof.md", "| Rule |", 9);
+    look_for_tests("docs/freshness-proof.md", "| Fault |", 8);
+}
+
+/// Looks for every test that the last column of a table names; there are more than so many.
+fn look_for_tests(path: &str, head: &str, more_than: usize) {
+    let text = tree::file(path).text;
+    let rows = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let code: String = tree::rust_files(&["src", "tests"]).into_iter().map(|file| file.text).collect();
     let mut looked_at = 0;
     for row in rows.take_while(|line| line.starts_with('|')) {
@@ -123,7 +135,7 @@ fn the_tests_that_security_names_are_there() {
             looked_at += 1;
         }
     }
-    assert!(looked_at > 15, "{looked_at}");
+    assert!(looked_at > more_than, "{path}: {looked_at}");
 }
 
 /// The first whole number after a text.

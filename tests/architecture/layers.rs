@@ -13,7 +13,7 @@ struct Layer {
 }
 
 /// The modules in dependency order: each uses only those before it.
-const LAYERS: [Layer; 15] = [
+const LAYERS: [Layer; 16] = [
     Layer { name: "call", uses: &[] },
     Layer { name: "clock", uses: &[] },
     Layer { name: "policy", uses: &[] },
@@ -21,11 +21,15 @@ const LAYERS: [Layer; 15] = [
     Layer { name: "token", uses: &["clock", "metrics"] },
     Layer { name: "tls", uses: &[] },
     Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token", "tls"] },
-    Layer { name: "admin", uses: &["clock", "policy", "metrics", "token", "storage"] },
-    Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
-    Layer { name: "grpc", uses: &["call", "clock", "policy", "metrics", "storage", "admin", "authorize"] },
+    Layer { name: "cache", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
+    Layer { name: "admin", uses: &["clock", "policy", "metrics", "token", "storage", "cache"] },
+    Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage", "cache"] },
+    Layer {
+        name: "grpc",
+        uses: &["call", "clock", "policy", "metrics", "storage", "cache", "admin", "authorize"],
+    },
     Layer { name: "embedded", uses: &[] },
-    Layer { name: "config", uses: &["policy", "token", "tls", "embedded"] },
+    Layer { name: "config", uses: &["policy", "token", "tls", "cache", "embedded"] },
     Layer { name: "telemetry", uses: &["call", "metrics", "config"] },
     Layer {
         name: "server",
@@ -36,6 +40,7 @@ const LAYERS: [Layer; 15] = [
             "token",
             "tls",
             "storage",
+            "cache",
             "admin",
             "authorize",
             "grpc",

@@ -4,14 +4,16 @@
 mod app;
 mod cluster;
 mod http;
+mod own_cluster;
 mod process;
 mod proxy;
 
 use std::time::Duration;
 
-pub use app::{App, Bearer, Client, connect, denial, new_token, status_reason, violated_fields};
-pub use cluster::TestDatabase;
+pub use app::{App, Bearer, Client, connect, denial, judged_key, new_token, status_reason, violated_fields};
+pub use cluster::{TestDatabase, lines, number, socket};
 pub use http::{get, request};
+pub use own_cluster::{OwnCluster, Standby};
 pub use process::Process;
 pub use proxy::Proxy;
 

@@ -93,6 +93,15 @@ impl Connection {
 
     /// Sends a call and reads all of its answer.
     pub async fn call(&self, call: Call) -> Answer {
+        self.exchange(call, false).await
+    }
+
+    /// Sends a call; an answer that begins well is read no further, since it may have no end.
+    pub async fn begin(&self, call: Call) -> Answer {
+        self.exchange(call, true).await
+    }
+
+    async fn exchange(&self, call: Call, is_endless: bool) -> Answer {
         let what = format!("{call:?}");
         let mut send = self.0.clone().ready().await.unwrap();
         let mut request = Request::new(());
@@ -101,13 +110,29 @@ impl Connection {
         *request.headers_mut() = call.headers;
         let (response, mut body) = send.send_request(request, false).unwrap();
         // The answer may come before the end of the body, and then nobody waits for the rest.
-        let _sent = body.send_data(call.body, !call.is_torn);
+        let mut rest = call.body;
+        if call.is_in_pieces {
+            let first = rest.split_to(rest.len() / 2);
+            let _sent = body.send_data(first, false);
+        }
+        let _sent = body.send_data(rest, !call.is_torn);
         if call.is_torn {
             body.send_reset(h2::Reason::CANCEL);
             return Answer::torn();
         }
         let (head, mut stream) =
             response.await.unwrap_or_else(|error| panic!("{what}: {error}")).into_parts();
+        if is_endless && !head.headers.contains_key("grpc-status") {
+            let header_list_bytes = list_bytes(&head.headers);
+            let status = Status::new(Code::Ok, "");
+            return Answer {
+                http: head.status,
+                headers: head.headers,
+                status,
+                header_list_bytes,
+                messages: Vec::new(),
+            };
+        }
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.data().await {
             let chunk = chunk.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -120,6 +145,7 @@ impl Connection {
         let lists = [Some(&head.headers), trailers.as_ref()];
         Answer {
             http: head.status,
+            headers: head.headers.clone(),
             status: status.unwrap_or_else(|| panic!("{what}: no grpc-status: {head:?}")),
             header_list_bytes: lists.into_iter().flatten().map(list_bytes).max().unwrap(),
             messages: split_messages(&bytes),
@@ -156,6 +182,7 @@ pub struct Call {
     headers: HeaderMap,
     body: Bytes,
     is_torn: bool,
+    is_in_pieces: bool,
 }
 
 impl std::fmt::Debug for Call {
@@ -177,6 +204,7 @@ impl Call {
                 .collect(),
             body: frame(&[]).into(),
             is_torn: false,
+            is_in_pieces: false,
         }
     }
 
@@ -213,6 +241,12 @@ impl Call {
         self.header("authorization", format!("Bearer {token}"))
     }
 
+    /// The body comes as two frames of HTTP/2.
+    pub fn in_pieces(mut self) -> Self {
+        self.is_in_pieces = true;
+        self
+    }
+
     /// The stream is reset before its end.
     pub fn torn(mut self) -> Self {
         self.is_torn = true;
@@ -224,6 +258,7 @@ impl Call {
 #[derive(Debug)]
 pub struct Answer {
     pub http: StatusCode,
+    pub headers: HeaderMap,
     pub status: Status,
     /// The longest header list of the answer.
     pub header_list_bytes: usize,
@@ -233,7 +268,13 @@ pub struct Answer {
 impl Answer {
     fn torn() -> Self {
         let status = Status::cancelled("torn by the test");
-        Self { http: StatusCode::OK, status, header_list_bytes: 0, messages: Vec::new() }
+        Self {
+            http: StatusCode::OK,
+            headers: HeaderMap::new(),
+            status,
+            header_list_bytes: 0,
+            messages: Vec::new(),
+        }
     }
 
     pub fn is_ok(&self) -> bool {

@@ -18,7 +18,7 @@ pub trait Answers: Clone + Send + Sync + 'static {
 
     /// The answer that memory has; `None` for one that it has not, or where anything is unusual. Must neither wait nor
     /// take long: every other connection of the loop waits for it.
-    fn from_memory(&self, call: &ShortCall<'_>) -> Option<ShortAnswer>;
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer>;
 
     /// Answers by whatever it takes. It is called and runs on the background runtime, and is dropped when its caller
     /// gives up.

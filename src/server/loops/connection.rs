@@ -326,7 +326,7 @@ fn read_at_once(body: &mut RecvStream) -> Read {
 /// Answers from memory, if it can; whether it did.
 fn answer<A: Answers>(answers: &A, call: &ShortCall<'_>, respond: &mut SendResponse<Bytes>) -> bool {
     // A defect that one call meets must not end all the others of its connection.
-    let answer = catch_unwind(AssertUnwindSafe(|| answers.from_memory(call)));
+    let answer = catch_unwind(AssertUnwindSafe(|| answers.answer_now(call)));
     match answer {
         Ok(None) => false,
         Ok(Some(answer)) => {

@@ -56,7 +56,7 @@ impl Answers for Threads {
         FAILS
     }
 
-    fn from_memory(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
         match call.head.uri.path() {
             "/short" => {
                 let headers = HeaderMap::from_iter([(http::header::SERVER, thread_name())]);

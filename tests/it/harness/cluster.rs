@@ -4,13 +4,12 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, thread};
 
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use keystile::embedded::{Cluster, Options, ROLE};
+use keystile::embedded::{Cluster, Options};
 use keystile::storage::{Store, migrations};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -93,16 +92,14 @@ impl TestDatabase {
         CLUSTER.url(&self.name)
     }
 
-    /// Its URL by a TCP address that leads to it.
-    pub fn url_at(&self, address: SocketAddr) -> String {
-        format!("postgres://{ROLE}@{address}/{}", self.name)
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The socket that leads to it.
     pub async fn socket(&self) -> String {
-        let dir = self.lines("SELECT current_setting('unix_socket_directories') AS line").await;
-        let port = self.number("current_setting('port')").await;
-        format!("{}/.s.PGSQL.{port}", dir[0])
+        socket(&self.url()).await
     }
 
     /// A session of the test's own.
@@ -117,13 +114,7 @@ impl TestDatabase {
 
     /// One number from it.
     pub async fn number(&self, query: &str) -> i64 {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::BigInt)]
-            n: i64,
-        }
-        let query = diesel::sql_query(format!("SELECT ({query})::bigint AS n"));
-        query.get_result::<Row>(&mut self.session().await).await.unwrap().n
+        number(&self.url(), query).await
     }
 
     /// Waits until a number from it is at least 1.
@@ -148,13 +139,7 @@ impl TestDatabase {
 
     /// The column `line` of a query.
     pub async fn lines(&self, query: &str) -> Vec<String> {
-        #[derive(diesel::QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            line: String,
-        }
-        let query = diesel::sql_query(query);
-        query.load::<Row>(&mut self.session().await).await.unwrap().into_iter().map(|row| row.line).collect()
+        lines(&self.url(), query).await
     }
 
     /// The rows of a query as JSON.
@@ -168,10 +153,10 @@ impl TestDatabase {
         self.lines(&format!("SELECT to_jsonb(t)::text AS line FROM {table} t ORDER BY 1")).await
     }
 
-    /// Every row of every table.
+    /// Every row of every table but those of the replicas, which change by themselves.
     pub async fn dump_all(&self) -> Vec<String> {
         let tables = "SELECT table_name::text AS line FROM information_schema.tables \
-                      WHERE table_schema = 'public' ORDER BY 1";
+                      WHERE table_schema = 'public' AND table_name <> 'replicas' ORDER BY 1";
         let mut all = Vec::new();
         for table in self.lines(tables).await {
             all.extend(self.dump(&table).await.into_iter().map(|row| format!("{table}: {row}")));
@@ -193,8 +178,44 @@ impl TestDatabase {
     }
 }
 
+/// The socket that leads to the database at `url`.
+pub async fn socket(url: &str) -> String {
+    let dir = lines(url, "SELECT current_setting('unix_socket_directories') AS line").await;
+    let port = number(url, "current_setting('port')").await;
+    format!("{}/.s.PGSQL.{port}", dir[0])
+}
+
+/// One number from the database at `url`.
+pub async fn number(url: &str, query: &str) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+    let query = diesel::sql_query(format!("SELECT ({query})::bigint AS n"));
+    let mut session = AsyncPgConnection::establish(url).await.unwrap();
+    query.get_result::<Row>(&mut session).await.unwrap().n
+}
+
+/// The column `line` of a query to the database at `url`.
+pub async fn lines(url: &str, query: &str) -> Vec<String> {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        line: String,
+    }
+    let mut session = AsyncPgConnection::establish(url).await.unwrap();
+    diesel::sql_query(query)
+        .load::<Row>(&mut session)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.line)
+        .collect()
+}
+
 /// Runs statements on the database at `url`.
-async fn sql(url: &str, statements: &str) {
+pub async fn sql(url: &str, statements: &str) {
     let mut session = AsyncPgConnection::establish(url).await.unwrap();
     session.batch_execute(statements).await.unwrap();
 }

@@ -1,20 +1,39 @@
-//! A TCP proxy before PostgreSQL, for databases that hang rather than fail.
+//! A TCP proxy before PostgreSQL, for databases that hang, vanish or say less than they should.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use keystile::embedded::ROLE;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::TestDatabase;
 
+/// PostgreSQL's NotificationResponse.
+const NOTIFICATION: u8 = b'A';
+
 /// What moves. Connections are numbered from 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Flow {
+    /// The database's socket.
+    socket: String,
     is_open: bool,
     /// Connections up to this one hang for ever.
     forgotten: u64,
+    /// Connections up to this one are ended.
+    ended: u64,
+    /// New ones are ended too.
+    is_cut: bool,
+    /// Notifications of the database are left out.
+    is_silent: bool,
+    /// Every fourth answer is late, by up to this much.
+    late_by: Duration,
 }
 
 /// The proxy; ends when dropped.
@@ -24,19 +43,34 @@ pub struct Proxy {
     pub url: String,
     flow: watch::Sender<Flow>,
     last: watch::Receiver<u64>,
+    left_out: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
     /// A proxy that lets everything pass.
     pub async fn before(database: &TestDatabase) -> Self {
+        Self::to(database.socket().await, database.name()).await
+    }
+
+    /// The same, before the database of this name behind a unix socket.
+    pub async fn to(socket: String, database: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = database.socket().await;
-        let (flow, flows) = watch::channel(Flow { is_open: true, forgotten: 0 });
+        let open = Flow {
+            socket,
+            is_open: true,
+            forgotten: 0,
+            ended: 0,
+            is_cut: false,
+            is_silent: false,
+            late_by: Duration::ZERO,
+        };
+        let (flow, flows) = watch::channel(open);
         let (count, last) = watch::channel(0);
-        let task = tokio::spawn(accept(listener, socket, flows, count));
-        Self { url: database.url_at(address), flow, last, task }
+        let left_out = Arc::default();
+        let task = tokio::spawn(accept(listener, flows, count, Arc::clone(&left_out)));
+        Self { url: format!("postgres://{ROLE}@{address}/{database}"), flow, last, left_out, task }
     }
 
     /// From now on nothing moves, also on new connections, though they are taken.
@@ -54,6 +88,37 @@ impl Proxy {
         let last = *self.last.borrow();
         self.flow.send_modify(|flow| flow.forgotten = last);
     }
+
+    /// Ends every connection, and new ones at once.
+    pub fn cut(&self) {
+        let last = *self.last.borrow();
+        self.flow.send_modify(|flow| (flow.ended, flow.is_cut) = (last, true));
+    }
+
+    /// New connections work again.
+    pub fn mend(&self) {
+        self.flow.send_modify(|flow| flow.is_cut = false);
+    }
+
+    /// New connections lead to this socket.
+    pub fn lead_to(&self, socket: &str) {
+        self.flow.send_modify(|flow| socket.clone_into(&mut flow.socket));
+    }
+
+    /// From now on no notification of the database arrives; everything else does.
+    pub fn silence(&self) {
+        self.flow.send_modify(|flow| flow.is_silent = true);
+    }
+
+    /// From now on every fourth answer, by chance, is late by up to this much.
+    pub fn delay(&self, late_by: Duration) {
+        self.flow.send_modify(|flow| flow.late_by = late_by);
+    }
+
+    /// How many notifications did not arrive.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Proxy {
@@ -64,9 +129,9 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    socket: String,
     flow: watch::Receiver<Flow>,
     count: watch::Sender<u64>,
+    left_out: Arc<AtomicU64>,
 ) {
     // Aborts all of them with this task.
     let mut connections = JoinSet::new();
@@ -75,18 +140,30 @@ async fn accept(
         client.set_nodelay(true).unwrap();
         count.send_modify(|count| *count += 1);
         let number = *count.borrow();
-        let (flow, socket) = (flow.clone(), socket.clone());
+        let (mut flow, left_out) = (flow.clone(), Arc::clone(&left_out));
+        if flow.borrow().is_cut {
+            continue;
+        }
         connections.spawn(async move {
-            let server = UnixStream::connect(socket).await.unwrap();
+            let socket = flow.borrow().socket.clone();
+            // A database that is down refuses its clients.
+            let Ok(server) = UnixStream::connect(socket).await else { return };
             let (client_reads, client_writes) = client.into_split();
             let (server_reads, server_writes) = server.into_split();
+            let asks = pump(client_reads, server_writes, number, flow.clone());
+            let answers = pump_messages(server_reads, client_writes, number, flow.clone(), left_out);
             // Either side may go at any time: that is what is being tested.
-            let _ended = tokio::join!(
-                pump(client_reads, server_writes, number, flow.clone()),
-                pump(server_reads, client_writes, number, flow)
-            );
+            tokio::select! {
+                _ended = async { tokio::join!(asks, answers) } => {}
+                _cut = flow.wait_for(|flow| number <= flow.ended) => {}
+            }
         });
     }
+}
+
+/// Waits until the bytes of a connection may move; `false`: never.
+async fn may_move(flow: &mut watch::Receiver<Flow>, number: u64) -> bool {
+    flow.wait_for(|flow| flow.is_open && number > flow.forgotten).await.is_ok()
 }
 
 async fn pump(
@@ -101,9 +178,90 @@ async fn pump(
         if length == 0 {
             return to.shutdown().await;
         }
-        if flow.wait_for(|flow| flow.is_open && number > flow.forgotten).await.is_err() {
+        if !may_move(&mut flow, number).await {
             return Ok(());
         }
         to.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// The same, message by message, from the server.
+async fn pump_messages(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    number: u64,
+    mut flow: watch::Receiver<Flow>,
+    left_out: Arc<AtomicU64>,
+) -> std::io::Result<()> {
+    let mut messages = Messages::default();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        messages.push(&buffer[..length]);
+        let late_by = flow.borrow().late_by;
+        if !late_by.is_zero() && rand::random_ratio(1, 4) {
+            // Nothing is waited for: the delay is what is being tested.
+            let _late = timeout(late_by.mul_f64(rand::random()), pending::<()>()).await;
+        }
+        if !may_move(&mut flow, number).await {
+            return Ok(());
+        }
+        let mut passing = Vec::new();
+        while let Some(message) = messages.next() {
+            if message[0] == NOTIFICATION && flow.borrow().is_silent {
+                left_out.fetch_add(1, Ordering::Relaxed);
+            } else {
+                passing.extend(message);
+            }
+        }
+        to.write_all(&passing).await?;
+    }
+}
+
+/// What a server says, in whole messages: a byte that tells the kind, the length of the rest, the rest.
+#[derive(Debug, Default)]
+struct Messages {
+    pending: Vec<u8>,
+    is_past_start: bool,
+}
+
+impl Messages {
+    fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend(bytes);
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let kind = *self.pending.first()?;
+        // A client that asked for TLS is told no by a single letter; nothing else begins with a notice.
+        let length = if !self.is_past_start && kind == b'N' {
+            1
+        } else {
+            let length: [u8; 4] = self.pending.get(1..5)?.try_into().unwrap();
+            1 + usize::try_from(u32::from_be_bytes(length)).unwrap()
+        };
+        if self.pending.len() < length {
+            return None;
+        }
+        self.is_past_start = true;
+        Some(self.pending.drain(..length).collect())
+    }
+}
+
+#[test]
+fn messages_are_cut_out_of_bytes_that_come_in_any_portions() {
+    let bytes = b"NR\0\0\0\x08\0\0\0\0N\0\0\0\x05xA\0\0\0\x09abcdeZ\0\0\0\x05I";
+    for portion in 1..=bytes.len() {
+        let mut messages = Messages::default();
+        let mut found = Vec::new();
+        for bytes in bytes.chunks(portion) {
+            messages.push(bytes);
+            found.extend(std::iter::from_fn(|| messages.next()));
+        }
+        let kinds: Vec<(u8, usize)> = found.iter().map(|message| (message[0], message.len())).collect();
+        assert_eq!(kinds, [(b'N', 1), (b'R', 9), (b'N', 6), (b'A', 10), (b'Z', 6)]);
+        assert_eq!(found.concat(), bytes);
     }
 }
