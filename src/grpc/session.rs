@@ -1,6 +1,6 @@
 //! Who opened a stream, to be judged again as long as it lasts: with every message, and whenever something changes.
 //!
-//! Only the methods of [`access::is_stream`] have one, among the extensions of their requests. The secret that it
+//! Only calls that open a stream ([`access::Method::is_stream`]) have one, among the extensions of their requests. The secret that it
 //! holds is the caller's own token.
 
 use std::net::IpAddr;
@@ -65,11 +65,7 @@ impl From<CallerError> for Refused {
 impl Session {
     /// Of a request that was let in, if it opens a stream.
     pub(super) fn of(auth: &CallerAuth, request: &Parts) -> Option<Self> {
-        let method = request.uri.path().trim_start_matches('/');
-        if !access::is_stream(method) {
-            return None;
-        }
-        let needed = access::needed(method)?;
+        let needed = access::method(request.uri.path()).filter(|method| method.is_stream)?.needed?;
         let peer = request.extensions.get::<Peer>();
         let by = match (auth, bearer(request)) {
             (CallerAuth::Open, _) => OpenedBy::Anybody,
