@@ -139,7 +139,7 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let streams = background::spawn_streams(&mut self.supervisor, &parts.cache);
         let short = ShortAuthorize::new(auth.clone(), authorizer.clone(), Arc::clone(&self.telemetry));
         let auth = AuthLayer::new(auth).noting(refusals);
         self.late.open(router::late(parts, auth, &self.metrics, clock, streams), short);
@@ -211,9 +211,9 @@ async fn assemble(
     let settings = FollowerSettings { address: address.to_string(), staleness };
     let (cache, replicas) = (Arc::clone(&parts.cache), Arc::clone(&parts.replicas));
     let freshness = Arc::clone(&metrics.freshness);
-    let follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
-    // The row is not renewed meanwhile.
-    parts.warm_up(config.cache.warm_up, staleness / 2).await;
+    let mut follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    // Changes wait for this replica already.
+    follower.follow(parts.warm_up(config.cache.warm_up)).await;
     Ok((parts, follower))
 }
 

@@ -286,7 +286,8 @@ impl LineRow {
     }
 }
 
-/// Where the log stands, and its lines after `after` in their order, at most `limit`; all of one state.
+/// Where the log stands, and its lines after `after` in their order, at most `limit`; all of one state. Lines of
+/// revisions that were never given out say nothing.
 ///
 /// # Errors
 /// [`StorageError`]; also on a standby.
@@ -299,8 +300,8 @@ pub async fn since(
         "SELECT counter.revision AS head, epoch.system, epoch.timeline, \
              line.revision, line.subject, line.subject_id, line.adds_tokens \
          FROM revision_counter AS counter CROSS JOIN (SELECT {}) AS epoch (system, timeline) \
-         LEFT JOIN LATERAL (SELECT * FROM change_log WHERE revision > $1 ORDER BY revision LIMIT $2) \
-             AS line ON true ORDER BY line.revision",
+         LEFT JOIN LATERAL (SELECT * FROM change_log \
+             WHERE revision > $1 AND revision <= counter.revision ORDER BY revision LIMIT $2) AS line ON true ORDER BY line.revision",
         Epoch::SQL
     ));
     let rows: Vec<LineRow> =

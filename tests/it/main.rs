@@ -35,6 +35,7 @@ mod import;
 mod life;
 mod listing;
 mod lists_by_index;
+mod loading;
 mod logs;
 mod look_alikes;
 mod looking_up;
