@@ -26,6 +26,10 @@ const END_USER_FIELDS: [(&str, &[&str]); 4] = [
     ("LookupKeyRequest", &["token"]),
 ];
 
+/// Messages that are encoded once and sent many times: the generated code takes them as the `bytes` that they are on
+/// the wire.
+const ENCODED_FIELDS: [(&str, &[&str]); 1] = [("AuthorizeResponse", &["key"])];
+
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
@@ -34,9 +38,9 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     fs::write(out.join("keystile_descriptor.bin"), published.encode_to_vec())?;
 
     let mut generated = published;
-    let changed = read_end_user_fields_as_bytes(&mut generated);
-    let wanted: usize = END_USER_FIELDS.iter().map(|(_, fields)| fields.len()).sum();
-    assert_eq!(changed, wanted, "END_USER_FIELDS names a field that the contract does not have");
+    let changed = take_as_bytes(&mut generated);
+    let wanted: usize = bytes_fields().map(|(_, fields)| fields.len()).sum();
+    assert_eq!(changed, wanted, "a field is named here that the contract does not have");
 
     tonic_prost_build::configure()
         .bytes(".keystile.v1")
@@ -55,23 +59,29 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     Ok(())
 }
 
-fn read_end_user_fields_as_bytes(set: &mut FileDescriptorSet) -> usize {
-    let wanted: BTreeSet<(&str, &str)> =
-        END_USER_FIELDS.iter().flat_map(|(message, fields)| fields.iter().map(|f| (*message, *f))).collect();
+fn bytes_fields() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    END_USER_FIELDS.into_iter().chain(ENCODED_FIELDS)
+}
+
+fn take_as_bytes(set: &mut FileDescriptorSet) -> usize {
+    let wanted: BTreeSet<(&str, &str)> = bytes_fields()
+        .flat_map(|(message, fields)| fields.iter().map(move |field| (message, *field)))
+        .collect();
     let mut changed = 0;
     let ours = set.file.iter_mut().filter(|file| file.package() == "keystile.v1");
     for message in ours.flat_map(|file| &mut file.message_type) {
-        changed += read_as_bytes(message, &wanted);
+        changed += take_fields_as_bytes(message, &wanted);
     }
     changed
 }
 
-fn read_as_bytes(message: &mut DescriptorProto, wanted: &BTreeSet<(&str, &str)>) -> usize {
+fn take_fields_as_bytes(message: &mut DescriptorProto, wanted: &BTreeSet<(&str, &str)>) -> usize {
     let name = message.name().to_owned();
     let mut changed = 0;
     for field in &mut message.field {
         if wanted.contains(&(name.as_str(), field.name())) {
             field.set_type(Type::Bytes);
+            field.type_name = None;
             changed += 1;
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows gRPC. Every change runs in one transaction that locks the resource first and takes
 //! the revision last (see [`crate::storage::changes`]), in a task of its own, so that a caller who goes
-//! away cannot tear it. A change that changes nothing takes no revision.
+//! away cannot tear it. A change that changes nothing takes no revision. Whatever was committed, or found as it was
+//! wanted, is answered once it has come to every replica, as far as that can be waited for.
 
 mod audit;
 mod bootstrap;
@@ -18,6 +19,7 @@ mod idempotency;
 pub mod import;
 mod list;
 mod lookup;
+mod movement;
 mod owners;
 mod purge;
 mod read;
@@ -28,6 +30,7 @@ mod rotate;
 mod snapshot;
 mod template;
 mod update;
+mod watch;
 
 pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
@@ -39,6 +42,7 @@ pub use expiration::{EXPIRATION_DAYS_MAX, Expiration};
 pub use grants::{GRANTS_MAX, GrantField, GrantPatterns, Grants};
 pub use idempotency::{REQUEST_ID_LIFE, RequestId};
 pub use list::{KeyPage, ListKeys};
+pub use movement::{Lookout, Movement};
 pub use owners::{ListOwners, OwnerPage, OwnerView};
 pub use purge::Purged;
 pub use read::KeyView;
@@ -47,12 +51,16 @@ pub use retention::{Retention, remove_old_lines};
 pub use rotate::{GRACE_MAX, RotateKey};
 pub use template::{KeyDraft, Template};
 pub use update::{KeyPatch, UpdateKey, WindowsPatch};
+pub use watch::{Change, ChangePage, Changes};
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::cache::{Propagation, Replicas};
 use crate::clock::Clock;
 use crate::policy::Revision;
 use crate::storage::Store;
+use crate::storage::changes::Stamp;
 use crate::token::{BcryptCost, BcryptPool, Brand, Peppers};
 
 /// What administration needs. Clones share everything.
@@ -60,6 +68,7 @@ use crate::token::{BcryptCost, BcryptPool, Brand, Peppers};
 pub struct Admin {
     store: Store,
     settings: Settings,
+    replicas: Arc<Replicas>,
 }
 
 /// How keys are made.
@@ -85,12 +94,35 @@ pub struct Changed<T> {
     pub resource: T,
     /// The revision.
     pub revision: Revision,
+    /// Whether any replica may still decide from the state before it.
+    pub propagation: Propagation,
+}
+
+/// A resource as a transaction leaves it: changed, or found as it was wanted. What becomes of it is a [`Changed`], and
+/// only by [`Admin::propagated`]: no change is answered before it was waited for.
+#[derive(Clone, Debug)]
+struct Written<T> {
+    resource: T,
+    stamp: Stamp,
 }
 
 impl Admin {
-    /// Administration of a store.
+    /// Administration of a store. Every change is waited for until it has come to `replicas`.
     #[must_use]
-    pub fn new(store: Store, settings: Settings) -> Self {
-        Self { store, settings }
+    pub fn new(store: Store, settings: Settings, replicas: Arc<Replicas>) -> Self {
+        Self { store, settings, replicas }
+    }
+
+    /// Waits, within bounds, until what was committed has come to every replica.
+    async fn propagated<T>(&self, written: Written<T>, answer_by: Option<Instant>) -> Changed<T> {
+        let Written { resource, stamp } = written;
+        let propagation = self.replicas.wait_for(stamp, answer_by).await;
+        Changed { resource, revision: stamp.at.revision, propagation }
+    }
+
+    /// What was only validated, and rolled back: there is nothing to wait for.
+    fn validated<T>(written: Written<T>) -> Changed<T> {
+        let Written { resource, stamp } = written;
+        Changed { resource, revision: stamp.at.revision, propagation: Propagation::Complete }
     }
 }

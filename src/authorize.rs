@@ -1,41 +1,63 @@
-//! The use case of the hot path: prove the token, compile its policy, evaluate, record.
+//! The use case of the hot path: prove the token, evaluate its policy, record.
 //!
 //! Nothing here knows gRPC. A deny is a value; an [`AuthorizeError`] means that no decision was made.
-//! In this version every decision reads the store: there is no cache that could be stale.
+//!
+//! What memory knows is answered at once: [`Authorizer::authorize_now`] and [`Authorizer::authenticate_now`] wait for
+//! nothing and take no lock that cores share but that of a part of the cache. Everything else goes the long way, through
+//! the loader and, where it must, bcrypt.
+//!
+//! The order of a decision: the request was received; the cache is asked whether it may be trusted and how new it is
+//! ([`crate::cache::View`]); the key is looked up, or loaded; the wall clock is read; the policy is evaluated. After a
+//! wait the cache is asked once more.
 
+mod bcrypt_turns;
 mod callers;
 mod decide;
+mod introspect;
 mod prove;
+mod prove_by_bcrypt;
+mod throttle;
 mod uses;
 mod warnings;
 
 pub use callers::{Caller, CallerError, Needed};
-pub use decide::{FilterOutcome, FilterQuestion, Introspection, KeyFacts, Outcome, Question};
+pub use decide::{FilterOutcome, FilterQuestion, Outcome, Question};
+pub use introspect::Introspection;
 pub use prove::{AuthorizeError, Freshness, Proof};
+pub use throttle::{FAILED_PROOFS_MAX, PREFIXES_MAX, PROOF_AGAIN_AFTER};
 pub use uses::UseCounter;
 pub use warnings::{KEY_EXPIRES_SOON, Warning, WarningKind};
 
 use std::sync::Arc;
 
+use self::bcrypt_turns::BcryptTurns;
+use self::prove_by_bcrypt::Upgrades;
+use self::throttle::Throttle;
+use crate::cache::{KeyCache, Loader};
 use crate::clock::Clock;
-use crate::metrics::DecisionMetrics;
-use crate::policy::CheckSet;
+use crate::metrics::{DecisionMetrics, LoaderMetrics};
 use crate::storage::Store;
 use crate::token::{BcryptPool, Brand, Peppers};
 
 /// What deciding needs. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Authorizer {
+pub struct Authorizer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     store: Store,
+    cache: Arc<KeyCache>,
+    loader: Loader,
     peppers: Arc<Peppers>,
     bcrypt: BcryptPool,
+    turns: Arc<BcryptTurns>,
+    throttle: Throttle,
+    upgrades: Upgrades,
     brand: Brand,
-    /// Checks that do not deny any key, by configuration.
-    observe: CheckSet,
     clock: Clock,
     uses: Arc<UseCounter>,
     metrics: Arc<DecisionMetrics>,
-    upgrades: Arc<prove::Upgrades>,
+    lookups: Arc<LoaderMetrics>,
 }
 
 /// How an [`Authorizer`] decides.
@@ -43,8 +65,10 @@ pub struct Authorizer {
 pub struct Settings {
     /// Of own tokens.
     pub brand: Brand,
-    /// Checks that do not deny any key.
-    pub observe: CheckSet,
+    /// Keys in memory.
+    pub cache: Arc<KeyCache>,
+    /// Brings them there.
+    pub loader: Loader,
     /// Peppers of digests.
     pub peppers: Arc<Peppers>,
     /// Threads for bcrypt.
@@ -53,34 +77,47 @@ pub struct Settings {
     pub clock: Clock,
     /// Told of every decision.
     pub metrics: Arc<DecisionMetrics>,
+    /// Told of every look-up.
+    pub lookups: Arc<LoaderMetrics>,
 }
 
 impl Authorizer {
     /// An authorizer on a store.
     #[must_use]
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self {
+        let Settings { brand, cache, loader, peppers, bcrypt, clock, metrics, lookups } = settings;
+        Self(Arc::new(Inner {
             store,
-            peppers: settings.peppers,
-            bcrypt: settings.bcrypt,
-            brand: settings.brand,
-            observe: settings.observe,
-            clock: settings.clock,
-            uses: Arc::new(UseCounter::new(Arc::clone(&settings.metrics))),
-            metrics: settings.metrics,
-            upgrades: Arc::default(),
-        }
+            cache,
+            loader,
+            peppers,
+            turns: BcryptTurns::before(&bcrypt),
+            bcrypt,
+            throttle: Throttle::default(),
+            upgrades: Upgrades::default(),
+            brand,
+            clock,
+            uses: Arc::new(UseCounter::new(Arc::clone(&metrics))),
+            metrics,
+            lookups,
+        }))
+    }
+
+    /// The keys in memory.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<KeyCache> {
+        &self.0.cache
     }
 
     /// The counter of ALLOWs, to be flushed once a second and on drain.
     #[must_use]
     pub fn uses(&self) -> &Arc<UseCounter> {
-        &self.uses
+        &self.0.uses
     }
 
     /// How often bcrypt has run to prove a token since the start.
     #[must_use]
     pub fn bcrypt_runs(&self) -> u64 {
-        self.bcrypt.runs()
+        self.0.bcrypt.runs()
     }
 }

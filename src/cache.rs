@@ -13,8 +13,17 @@
 //! What does not belong here: how tokens are proven, what is decided.
 
 mod entry;
+mod fair_queue;
+mod follower;
+mod further_digests;
 mod keys;
+mod lease;
+mod load;
+mod load_queue;
+mod loader;
 mod owners;
+mod propagation;
+mod reading;
 mod recent;
 mod rule_pool;
 mod unknown;
@@ -22,7 +31,13 @@ mod unknown;
 #[cfg(test)]
 mod tests;
 
+pub use crate::storage::ReadAt;
 pub use entry::{CachedKey, NotEnforced};
+pub use fair_queue::{Asker, FairQueue, Pushed, QueueBounds};
+pub use follower::{Follower, FollowerSettings};
+pub use load::{LoadError, Loaded, Wanted};
+pub use loader::{BATCH_MAX, BATCH_TIME_MAX, BATCHES_MAX, Loader, LoaderSettings, WAIT_MAX};
+pub use propagation::{PROPAGATION_WAIT, Propagation, Replicas, STALENESS_MAX, STALENESS_MIN};
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -73,15 +88,6 @@ fn spread(id: i64) -> u64 {
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// The state that was read: the newest revision in it, of which history. Read by the statement that read the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadAt {
-    /// Which history.
-    pub epoch: Epoch,
-    /// The newest revision.
-    pub revision: Revision,
 }
 
 /// What memory knows of a token.
@@ -227,6 +233,8 @@ impl KeyCache {
         let recent = self.check(read, found)?;
         let Some(proven) = found else {
             self.unknown.insert(&lookup);
+            // It may have been somebody's, in a row that was taken away without a line.
+            self.keys.remove(&lookup);
             return Ok(None);
         };
         let key = Arc::new(self.compile(lookup, proven));
@@ -241,6 +249,11 @@ impl KeyCache {
     /// [`TooOld`]: load again.
     pub fn may_use(&self, read: ReadAt, found: Option<&ProvenKey>) -> Result<(), TooOld> {
         self.check(read, found).map(drop)
+    }
+
+    /// Drops what is kept under a look-up, where a load found that nothing is to be kept.
+    pub fn forget(&self, lookup: &Lookup) {
+        self.keys.remove(lookup);
     }
 
     /// The fill rule. As long as the answer is held, no change can be applied.

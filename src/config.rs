@@ -14,7 +14,9 @@
 //! What does not belong here: acting on a setting.
 
 mod audit;
+mod cache;
 mod config_file;
+mod connections;
 pub(crate) mod database;
 mod decisions;
 mod drain;
@@ -23,6 +25,7 @@ pub mod effective;
 pub mod environment;
 mod fault;
 mod file;
+mod freshness;
 mod log;
 mod serve;
 pub mod sources;
@@ -31,12 +34,15 @@ mod tls;
 mod tokens;
 
 pub use audit::{Audit, AuditRetention};
+pub use cache::Cache;
 pub use config_file::ConfigFile;
+pub use connections::Connections;
 pub use database::{Database, POOL_SIZE_MAX, POOL_SIZE_MIN};
 pub use decisions::Decisions;
 pub use drain::Drain;
 pub use effective::Effective;
 pub use fault::{Fault, Faults, problem_of};
+pub use freshness::Freshness;
 pub use log::{Log, LogFormat};
 pub use serve::{LISTEN, Serve};
 pub use telemetry::{OPS_LISTEN, OpsListen, SlowCall, Telemetry};

@@ -14,7 +14,10 @@ mod cache;
 mod calls;
 mod cells;
 mod decisions;
+mod freshness;
 mod histogram;
+mod loader;
+mod loops;
 mod page;
 mod process;
 mod service;
@@ -24,9 +27,12 @@ mod tls;
 pub use bcrypt_pools::{BcryptMetrics, PoolMetrics};
 pub use cache::CacheMetrics;
 pub use calls::{CODES, CallMetrics, MethodMetrics};
-pub use cells::{Counter, Gauge, Held};
+pub use cells::{Counter, Gauge, Held, SHARDS, shard};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
+pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
+pub use loader::LoaderMetrics;
+pub use loops::{LoopLoad, LoopMetrics, OnLoop};
 pub use service::ServiceMetrics;
 pub use store::{Connections, ErrorKind, Kind, StoreMetrics};
 pub use tls::{HANDSHAKE_REASONS, TlsMetrics};
@@ -44,12 +50,18 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     /// Calls, by method.
     pub calls: Arc<CallMetrics>,
+    /// The threads that serve connections.
+    pub loops: Arc<LoopMetrics>,
     /// Decisions, and what they rest on.
     pub decisions: Arc<DecisionMetrics>,
     /// The store.
     pub store: Arc<StoreMetrics>,
     /// Keys in memory.
     pub cache: Arc<CacheMetrics>,
+    /// How changes are followed, and come everywhere.
+    pub freshness: Arc<FreshnessMetrics>,
+    /// Looking keys up there, and bringing them there.
+    pub loader: Arc<LoaderMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -65,9 +77,12 @@ impl Metrics {
     pub fn new(methods: Vec<String>, reasons: Vec<&'static str>) -> Arc<Self> {
         Arc::new(Self {
             calls: Arc::new(CallMetrics::new(methods, reasons)),
+            loops: Arc::default(),
             decisions: Arc::default(),
             store: Arc::default(),
             cache: Arc::default(),
+            freshness: Arc::default(),
+            loader: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -77,11 +92,14 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 8] = [
+        let groups: [&dyn Group; 11] = [
             &*self.calls,
+            &*self.loops,
             &*self.decisions,
             &*self.store,
             &*self.cache,
+            &*self.freshness,
+            &*self.loader,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

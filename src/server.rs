@@ -10,6 +10,7 @@ mod health;
 mod health_listener;
 mod late;
 mod listener;
+pub mod loops;
 mod parts;
 mod purge;
 mod router;
@@ -17,6 +18,7 @@ mod running;
 mod signals;
 mod stage;
 mod supervise;
+mod transport;
 
 pub use certificates::Certificates;
 pub use database::{OpenDatabase, migrate, open_database};
@@ -29,10 +31,8 @@ use crate::admin::BootstrapOutcome;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
 use crate::grpc::telemetry_layer;
-use crate::policy::CheckSet;
 use crate::storage::changes::Actor;
 use crate::token::{Token, os_rng};
-use parts::Parts;
 use running::{Bound, Prepared};
 use signals::Signals;
 
@@ -43,9 +43,9 @@ use signals::Signals;
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let mut signals = Signals::listen()?;
     let mut bound = Bound::to(&config).await?;
-    let metrics = bound.metrics();
+    let (metrics, address) = (bound.metrics(), bound.address());
     let prepared = tokio::select! {
-        prepared = Prepared::by(&config, &Clock::System, &metrics) => prepared,
+        prepared = Prepared::by(&config, &Clock::System, &metrics, address) => prepared,
         error = bound.died() => Err(error),
         signal = signals.next() => {
             tracing::info!(signal = %signal, "stopping before it has started");
@@ -103,11 +103,9 @@ async fn unless_hurried(
 pub async fn bootstrap(database: &Database, tokens: &Tokens) -> Result<Option<Token>, ServerError> {
     let open = open_database(database).await?;
     let work = async {
-        let parts =
-            Parts::on(&open.store, tokens, CheckSet::EMPTY, &Clock::System, &telemetry_layer::metrics())
-                .await?;
+        let admin = parts::admin(&open.store, tokens, &Clock::System, &telemetry_layer::metrics()).await?;
         let token = Token::generate(&tokens.brand, &mut os_rng());
-        match parts.admin.bootstrap(Actor::command("bootstrap"), &token).await? {
+        match admin.bootstrap(Actor::command("bootstrap"), &token).await? {
             BootstrapOutcome::Created(_) => Ok(Some(token)),
             // A spent token cannot be: it was made just now.
             BootstrapOutcome::AlreadyThere | BootstrapOutcome::TokenIsSpent => Ok(None),

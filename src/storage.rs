@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod budgets;
+pub mod change_page;
 pub mod changes;
 mod committed;
 mod connect;
@@ -16,6 +17,7 @@ pub mod durability;
 pub mod enclava_source;
 mod epoch;
 mod errors;
+pub mod following;
 pub mod idempotency;
 pub mod inspection;
 mod key_rows;
@@ -27,12 +29,13 @@ pub mod peppers;
 mod pool;
 pub mod probe;
 pub mod purge;
+pub mod replicas;
 pub mod rotation;
 mod schema;
 pub mod secrets;
 mod statement;
 pub mod usage;
 
-pub use epoch::Epoch;
+pub use epoch::{Epoch, ReadAt};
 pub use errors::StorageError;
 pub use pool::{Connection, READ_TIMEOUT, Session, Store, WRITE_TIMEOUT, Work};

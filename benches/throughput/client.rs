@@ -7,22 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
-use keystile::grpc::pb;
-use keystile::grpc::pb::authorize_response::Decision;
-use prost::Message;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio::task;
 
-use crate::echo;
-use crate::message::{Echo, PREFIX_BYTES, framed, unframed};
-use crate::subject::Gateway;
+use crate::failure::Failure;
+use crate::message::unframed;
+use crate::question::{Question, Turn};
 
 /// Windows so wide that updates of them are rare.
 const WINDOW_BYTES: u32 = 1 << 20;
-/// One in so many of Keystile's answers is decoded.
-const SAMPLE: usize = 64;
+/// `RESOURCE_EXHAUSTED`.
+const EXHAUSTED: &str = "8";
 
 /// How a call went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -52,23 +48,15 @@ pub enum CallFailure {
     Wrong(String),
 }
 
-/// What is asked in every call, and how the answer must be.
-#[derive(Clone)]
-pub struct Question {
-    head: Request<()>,
-    body: Bytes,
-    right: Right,
-}
-
-#[derive(Clone)]
-enum Right {
-    /// Exactly this message.
-    Echo(Bytes),
-    /// ALLOW.
-    Allow,
+impl CallFailure {
+    /// Whether the server refused it because it has too much to do.
+    pub fn is_shed(&self) -> bool {
+        matches!(self, Self::GrpcStatus { code: Some(code), .. } if code == EXHAUSTED)
+    }
 }
 
 /// A message and the metadata around it.
+#[derive(Debug)]
 pub struct Answer {
     /// Without the prefix.
     pub message: Bytes,
@@ -76,81 +64,49 @@ pub struct Answer {
     pub metadata_bytes: usize,
 }
 
-impl Question {
-    /// The gateway's question to Keystile.
-    ///
-    /// # Errors
-    /// The token is no header value.
-    pub fn to_keystile(gateway: &Gateway, address: SocketAddr) -> Result<Self, http::Error> {
-        let head = head(gateway, address)?;
-        Ok(Self { head, body: framed(&gateway.question), right: Right::Allow })
+/// Asks once, and takes the answer's frame off.
+///
+/// # Errors
+/// [`CallFailure`].
+pub async fn ask(
+    head: &Request<()>,
+    body: Bytes,
+    connection: &mut SendRequest<Bytes>,
+) -> Result<Answer, CallFailure> {
+    poll_fn(|context| connection.poll_ready(context)).await?;
+    let (response, mut sending) = connection.send_request(head.clone(), false)?;
+    sending.send_data(body, true)?;
+    let (head, mut body) = response.await?.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(CallFailure::HttpStatus(head.status));
     }
-
-    /// A question of the same size with the same metadata to an echo server that answers in `answer_bytes`.
-    ///
-    /// # Errors
-    /// The token is no header value.
-    pub fn to_echo(gateway: &Gateway, address: SocketAddr, answer_bytes: usize) -> Result<Self, http::Error> {
-        let head = head(gateway, address)?;
-        let asked = Echo::of_size(gateway.question.encoded_len());
-        let answer = asked.answer(Echo::of_size(answer_bytes).payload.len());
-        Ok(Self { head, body: framed(&asked), right: Right::Echo(answer.encode_to_vec().into()) })
+    let mut received = Bytes::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        body.flow_control().release_capacity(chunk.len())?;
+        received = if received.is_empty() { chunk } else { [received, chunk].concat().into() };
     }
-
-    /// Bytes of its message.
-    pub fn message_bytes(&self) -> usize {
-        self.body.len().saturating_sub(PREFIX_BYTES)
-    }
-
-    /// Asks, and checks the answer's form.
-    ///
-    /// # Errors
-    /// [`CallFailure`].
-    pub async fn ask(&self, connection: &mut SendRequest<Bytes>) -> Result<Answer, CallFailure> {
-        poll_fn(|context| connection.poll_ready(context)).await?;
-        let (response, mut body) = connection.send_request(self.head.clone(), false)?;
-        body.send_data(self.body.clone(), true)?;
-        let (head, mut body) = response.await?.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(CallFailure::HttpStatus(head.status));
-        }
-        let mut received = Bytes::new();
-        while let Some(chunk) = body.data().await {
-            let chunk = chunk?;
-            body.flow_control().release_capacity(chunk.len())?;
-            received = if received.is_empty() { chunk } else { [received, chunk].concat().into() };
-        }
-        // An error without a message has its status in the headers.
-        let trailers = body.trailers().await?.unwrap_or_default();
-        grpc_status(if trailers.is_empty() { &head.headers } else { &trailers })?;
-        let received_bytes = received.len();
-        let message = unframed(received).ok_or(CallFailure::Framing(received_bytes))?;
-        Ok(Answer { message, metadata_bytes: size(&head.headers) + size(&trailers) })
-    }
-
-    /// Checks what an answer says; `count` is the number of answers before it, of which some are sampled.
-    ///
-    /// # Errors
-    /// [`CallFailure::Wrong`].
-    pub fn check(&self, answer: &Answer, count: usize) -> Result<(), CallFailure> {
-        match &self.right {
-            Right::Echo(message) if *message == answer.message => Ok(()),
-            Right::Echo(_) => Err(CallFailure::Wrong("it is not the echo".to_owned())),
-            Right::Allow if !count.is_multiple_of(SAMPLE) => Ok(()),
-            Right::Allow => check_allow(&answer.message),
-        }
-    }
+    // An error without a message has its status in the headers.
+    let trailers = body.trailers().await?.unwrap_or_default();
+    grpc_status(if trailers.is_empty() { &head.headers } else { &trailers })?;
+    let received_bytes = received.len();
+    let message = unframed(received).ok_or(CallFailure::Framing(received_bytes))?;
+    Ok(Answer { message, metadata_bytes: size(&head.headers) + size(&trailers) })
 }
 
-fn check_allow(message: &Bytes) -> Result<(), CallFailure> {
-    let answer = pb::AuthorizeResponse::decode(message.clone())
-        .map_err(|error| CallFailure::Wrong(error.to_string()))?;
-    match answer.decision() {
-        Decision::Allow => Ok(()),
-        Decision::Deny | Decision::Unspecified => {
-            Err(CallFailure::Wrong(format!("{:?} for {:?}", answer.decision(), answer.reason())))
-        }
-    }
+/// One call on a connection of its own, whose answer must be right.
+///
+/// # Errors
+/// [`Failure::Call`].
+pub async fn try_out(target: &Target) -> Result<Answer, Failure> {
+    let call = async {
+        let mut connection = connect(target.address).await?;
+        let body = target.question.body(&mut Turn::new(0)).unwrap_or_default();
+        let answer = ask(&target.question.head, body, &mut connection).await?;
+        target.question.check(&answer, 0)?;
+        Ok(answer)
+    };
+    call.await.map_err(target.failure())
 }
 
 /// A connection; what is asked on it may be asked on clones at the same time. To be called in a runtime that
@@ -169,19 +125,11 @@ pub async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>, CallFail
     Ok(send)
 }
 
-fn head(gateway: &Gateway, address: SocketAddr) -> Result<Request<()>, http::Error> {
-    Request::builder()
-        .method(Method::POST)
-        .version(Version::HTTP_2)
-        .uri(format!("http://{address}{}", echo::PATH))
-        .header(TE, "trailers")
-        .header(CONTENT_TYPE, "application/grpc")
-        .header(USER_AGENT, "keystile-throughput")
-        .header(AUTHORIZATION, format!("Bearer {}", gateway.token))
-        .body(())
-}
-
-fn grpc_status(metadata: &HeaderMap) -> Result<(), CallFailure> {
+/// Whether a call ended well, by its trailers.
+///
+/// # Errors
+/// [`CallFailure::GrpcStatus`].
+pub fn grpc_status(metadata: &HeaderMap) -> Result<(), CallFailure> {
     let code = metadata.get("grpc-status");
     if code.is_some_and(|code| code == "0") {
         return Ok(());
@@ -194,7 +142,7 @@ fn size(metadata: &HeaderMap) -> usize {
 }
 
 /// A server and what it is asked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// For people.
     pub name: &'static str,
@@ -202,4 +150,12 @@ pub struct Target {
     pub address: SocketAddr,
     /// The same in every call.
     pub question: Arc<Question>,
+}
+
+impl Target {
+    /// For `map_err`: which server's call went wrong.
+    pub fn failure(&self) -> impl FnOnce(CallFailure) -> Failure {
+        let target = self.name.to_owned();
+        move |source| Failure::Call { target, source }
+    }
 }

@@ -5,14 +5,20 @@
 //! Keystile's frame take them for calls of the contract.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Ready, pending, ready};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use clap::Parser;
+use http::request::Parts;
 use http::{Request, Response};
-use keystile::grpc::auth_layer::{AuthLayer, CallerAuth};
-use keystile::grpc::error_layer::ErrorLayer;
+use keystile::config::Connections;
+use keystile::grpc::hot::{ShortAnswer, ShortCall};
+use keystile::grpc::telemetry_layer;
+use keystile::server::loops::{self, Answers, Limits};
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tonic::Status;
@@ -21,7 +27,7 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_prost::ProstCodec;
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use crate::failure::Failure;
 use crate::message::Echo;
@@ -57,16 +63,38 @@ async fn serve_default(service: EchoServer) -> Result<(), Failure> {
     Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
-/// Listener, settings and layers of src/server/router.rs. To be kept like it.
-///
-/// What is left out: callers are let in without a token (the look-up is part of the decision's price, not of
-/// the frame's), and the services beside this one, which cost a call nothing.
+/// The loops of `keystile serve`, with its own defaults, and the short way of its answers. What is left out is what a
+/// decision costs: the echo looks nothing up, and counts nothing.
 async fn serve_in_frame(service: EchoServer) -> Result<(), Failure> {
     let listener = TcpListener::bind(LOOPBACK).await.map_err(Failure::io("listen"))?;
     announce(listener.local_addr().map_err(Failure::io("listen"))?);
-    let router =
-        Server::builder().layer(ErrorLayer).layer(AuthLayer::new(CallerAuth::Open)).add_service(service);
-    Ok(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await?)
+    let limits = Limits::from(&Settings::parse_from(["frame"]).connections);
+    let metrics = telemetry_layer::metrics();
+    let serving = loops::serve(listener, None, service, limits, &metrics, pending()).await;
+    serving.map_err(|error| Failure::Client(error.to_string()))
+}
+
+/// As `keystile serve` has them where nothing is set.
+#[derive(Debug, Parser)]
+struct Settings {
+    #[command(flatten)]
+    connections: Connections,
+}
+
+impl Answers for EchoServer {
+    fn patience(&self, head: &Parts) -> Option<Duration> {
+        (head.uri.path() == PATH).then_some(Duration::from_secs(1))
+    }
+
+    fn from_memory(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+        let asked = Echo::decode(call.message()?).ok()?;
+        ShortAnswer::of(&asked.answer(self.payload_bytes))
+    }
+
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        let answer = (*self).oneshot(request);
+        async { answer.await.unwrap_or_else(|never| match never {}) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

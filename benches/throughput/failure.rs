@@ -39,9 +39,15 @@ pub enum Failure {
         /// Its last lines.
         log: String,
     },
-    /// The key that is asked about could not be made.
-    #[error("the key and the service token could not be made: {0}")]
-    Setup(#[source] Box<Status>),
+    /// A call of an administrator failed.
+    #[error("an administrator's call failed: {0}")]
+    Admin(#[source] Box<Status>),
+    /// The database of a server, into which keys are written.
+    #[error("the database: {0}")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The promise of freshness does not hold: there is nothing to measure then.
+    #[error("{0}")]
+    Broken(String),
     /// The server could not be reached to make them.
     #[error("Keystile cannot be reached: {0}")]
     Unreachable(#[from] tonic::transport::Error),
@@ -56,9 +62,9 @@ pub enum Failure {
         /// How.
         source: CallFailure,
     },
-    /// Calls that were under way when the time was up never came back.
-    #[error("calls to {0} were not answered")]
-    NoAnswer(String),
+    /// No call was answered, or those that were under way when the time was up never came back.
+    #[error("calls were not answered")]
+    NoAnswer,
     /// A thread of the client panicked.
     #[error("a thread of the client ended by itself: {0}")]
     Client(String),
@@ -71,5 +77,10 @@ impl Failure {
     /// For `map_err`: what was tried.
     pub fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
+    }
+
+    /// For `map_err`: something about the database.
+    pub fn database(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Database(source.into())
     }
 }

@@ -1,11 +1,11 @@
-//! How fast is Keystile beside a gRPC server that does nothing?
+//! How fast is Keystile, beside a gRPC server that does nothing, and under what befalls it?
 //!
-//! One client drives two servers in turns (ABAB…): a bare tonic echo server, and Keystile on its embedded
+//! One client drives servers in turns (ABAB…): a bare tonic echo server, say, and Keystile on its embedded
 //! database, with messages and metadata of the same size. Every server is a process of its own; the echo
-//! servers are this program again, in another role. What is compared, and what each number means, is in
-//! [`report`].
+//! servers are this program again, in another role. What is measured is in [`scenarios`]; what the numbers of the
+//! comparison mean, in [`report`]; those of the others, in [`side`] and docs/performance.md.
 //!
-//! - Numbers for people go to stderr; each comparison is also one line of JSON on stdout.
+//! - Numbers for people go to stderr; each result is also one line of JSON on stdout.
 //! - Every answer is checked. One wrong answer ends the run with exit code 1: there is no ratio of errors.
 //! - Every server is ended with the run, by its process id, also when the run fails or is interrupted; should
 //!   this program be killed, the kernel ends them.
@@ -13,22 +13,42 @@
 //!
 //! `cargo bench --bench throughput -- --help` lists the options. It reads CPU times from `/proc`: Linux only.
 //!
-//! What does not belong here: the cost of parts (that is `benches/core.rs`), and any judgement.
+//! What does not belong here: the cost of parts (that is `benches/core.rs`), and any judgement: goals are in
+//! docs/performance.md.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's answer is what it prints")]
 
+mod admin;
+mod call;
 mod client;
-mod compare;
+mod closed_loop;
 mod cpu;
+mod database;
+mod drive;
 mod echo;
 mod failure;
 mod message;
+mod metrics_page;
+mod open_loop;
 mod options;
 mod proc_stat;
+mod question;
+mod random;
+mod replicas;
 mod report;
 mod round;
+mod scale;
+mod scenarios;
+mod schedule;
 mod server;
+mod side;
 mod statistics;
+mod stream_loop;
 mod subject;
+mod svg;
+mod template;
+mod ticks;
+mod tokens;
+mod zipf;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -84,7 +104,7 @@ async fn until_interrupted(plan: &Plan) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::io("wait for SIGINT"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::io("wait for SIGTERM"))?;
     tokio::select! {
-        outcome = compare::run(plan) => outcome,
+        outcome = scenarios::run(plan) => outcome,
         _ = interrupt.recv() => Err(Failure::Interrupted),
         _ = terminate.recv() => Err(Failure::Interrupted),
     }

@@ -1,41 +1,47 @@
 //! What to measure, from the command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValue};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::scenarios::Scenario;
+
 /// Measured time and pairs of a whole run: enough that the median stands still.
 const PAIRS: usize = 7;
 const MEASURED: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
+/// Calls under way at once on each connection.
+const STREAMS: usize = 16;
 /// The same of a quick run: enough to see that everything works.
 const QUICK_PAIRS: usize = 2;
 const QUICK_MEASURED: Duration = Duration::from_secs(1);
 const QUICK_WARM_UP: Duration = Duration::from_millis(300);
 
-/// Drives a bare tonic echo server and Keystile in turns, and compares them
+/// Drives Keystile, and a bare tonic echo server in turns with it, and compares them
 ///
-/// Each comparison is one line of JSON on stdout; the text for people goes to stderr.
+/// Each result is one line of JSON on stdout; the text for people goes to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "throughput", max_term_width = 110)]
 pub struct Options {
     /// Two pairs of one second: a smoke test, whose numbers mean little
     #[arg(long, env = "KEYSTILE_BENCH_QUICK", value_parser = BoolishValueParser::new())]
     quick: bool,
-    /// Numbers of connections to compare with
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 8, 64],
-          value_parser = connections)]
-    connections: Vec<usize>,
-    /// Calls under way at once on each connection, 1 to 200
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = streams)]
-    streams: usize,
-    /// What to compare with
-    #[arg(long, value_name = "ECHO,…", value_delimiter = ',',
-          default_values_t = [EchoKind::Default, EchoKind::Frame])]
-    echo: Vec<EchoKind>,
-    /// Pairs of one measurement of the echo and one of Keystile [default: 7; quick: 2]
+    /// What to measure, one after the other
+    #[arg(long, value_name = "SCENARIO,…", value_delimiter = ',', default_values_t = [Scenario::Compare])]
+    scenario: Vec<Scenario>,
+    /// Numbers of connections to compare with [default: compare: the rows of its table; open-loop: 8,64]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = connections)]
+    connections: Option<Vec<usize>>,
+    /// Calls under way at once on each connection, 1 to 200 [default: compare: the rows of its table; else 16]
+    #[arg(long, value_name = "N", value_parser = streams)]
+    streams: Option<usize>,
+    /// What compare compares with [default: the rows of its table]
+    #[arg(long, value_name = "ECHO,…", value_delimiter = ',')]
+    echo: Option<Vec<EchoKind>>,
+    /// Pairs of one measurement of each side [default: 7; quick: 2]
     #[arg(long, value_name = "N", value_parser = pairs)]
     pairs: Option<usize>,
     /// Measured seconds of each [default: 5; quick: 1]
@@ -44,6 +50,9 @@ pub struct Options {
     /// Threads of the client [default: half of the cores]
     #[arg(long, value_name = "N", value_parser = connections)]
     threads: Option<usize>,
+    /// Directory of the charts that growth draws [default: docs/performance; quick: target/performance]
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
     /// Set by `cargo bench`
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -55,15 +64,38 @@ pub struct Options {
     pub answer_bytes: usize,
 }
 
-/// What is done in which order is up to [`crate::compare`].
+/// One comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// With what.
+    pub echo: EchoKind,
+    /// Connections.
+    pub connections: usize,
+    /// Calls under way at once on each.
+    pub streams: usize,
+}
+
+/// The rows of a comparison that nobody asked for in particular, in an order that needs each echo server once.
+const ROWS: [Row; 6] = [
+    Row { echo: EchoKind::Default, connections: 8, streams: 16 },
+    Row { echo: EchoKind::Default, connections: 64, streams: 16 },
+    Row { echo: EchoKind::Default, connections: 1, streams: 1 },
+    Row { echo: EchoKind::Default, connections: 1, streams: 64 },
+    Row { echo: EchoKind::Frame, connections: 8, streams: 16 },
+    Row { echo: EchoKind::Frame, connections: 64, streams: 16 },
+];
+
+/// What is done in which order is up to the scenarios.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// A comparison for each.
+    /// What to measure.
+    pub scenarios: Vec<Scenario>,
+    /// The comparisons.
+    pub rows: Vec<Row>,
+    /// Connections of the open loops, one measurement for each.
     pub connections: Vec<usize>,
-    /// Calls under way at once on each connection.
+    /// Calls under way at once on each connection, where a scenario has no numbers of its own.
     pub streams: usize,
-    /// A comparison with each.
-    pub echoes: Vec<EchoKind>,
     /// Pairs of each comparison.
     pub pairs: usize,
     /// Before each measurement, and not measured.
@@ -72,6 +104,17 @@ pub struct Plan {
     pub measured: Duration,
     /// Threads of the client.
     pub threads: usize,
+    /// Few keys, too.
+    pub quick: bool,
+    /// Where charts are written.
+    pub charts: PathBuf,
+}
+
+impl Plan {
+    /// The one or, in a quick run, the other.
+    pub fn size(&self, whole: usize, quick: usize) -> usize {
+        if self.quick { quick } else { whole }
+    }
 }
 
 impl Options {
@@ -83,15 +126,34 @@ impl Options {
             (PAIRS, MEASURED, WARM_UP)
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let charts = if self.quick { "target/performance" } else { "docs/performance" };
+        let charts = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(charts);
         Plan {
-            connections: self.connections.clone(),
-            streams: self.streams,
-            echoes: self.echo.clone(),
+            scenarios: self.scenario.clone(),
+            rows: self.rows(),
+            connections: self.connections.clone().unwrap_or_else(|| vec![8, 64]),
+            streams: self.streams.unwrap_or(STREAMS),
             pairs: self.pairs.unwrap_or(pairs),
             warm_up,
             measured: self.seconds.unwrap_or(measured),
             threads: self.threads.unwrap_or_else(|| (cores / 2).max(1)),
+            quick: self.quick,
+            charts: self.charts.clone().unwrap_or_else(charts),
         }
+    }
+
+    /// Those of the table, or what was asked for, in every combination.
+    fn rows(&self) -> Vec<Row> {
+        if self.connections.is_none() && self.streams.is_none() && self.echo.is_none() {
+            return ROWS.to_vec();
+        }
+        let connections = self.connections.as_deref().unwrap_or(&[8, 64]);
+        let echoes = self.echo.as_deref().unwrap_or(&[EchoKind::Default, EchoKind::Frame]);
+        let streams = self.streams.unwrap_or(STREAMS);
+        let of_echo = |echo: &EchoKind| {
+            connections.iter().map(|n| Row { echo: *echo, connections: *n, streams }).collect::<Vec<_>>()
+        };
+        echoes.iter().flat_map(of_echo).collect()
     }
 }
 

@@ -13,17 +13,16 @@
 use serde::Serialize;
 
 use crate::client::{Answer, Target};
-use crate::compare::{Comparison, Pair};
+
 use crate::failure::Failure;
-use crate::options::{EchoKind, Plan};
+use crate::options::{EchoKind, Plan, Row};
 use crate::round::Round;
-use crate::statistics::{Spread, float};
+use crate::scenarios::compare::{Comparison, Pair};
+use crate::side::distrust;
+use crate::statistics::{Spread, rounded};
 
 /// Of the CPU of client and server together, what the client may take for calls a second to decide.
 const CLIENT_SHARE_MAX: f64 = 0.5;
-
-/// Of the machine, what others may use for the numbers to mean something.
-const OTHERS_SHARE_MAX: f64 = 0.05;
 
 /// What decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,9 +62,8 @@ struct Line {
 /// Says what is going to be measured.
 pub fn plan(plan: &Plan) {
     eprintln!(
-        "throughput: {} pairs of {:?} each, after {:?} of warm-up; {} streams a connection; {} client \
-         thread(s)",
-        plan.pairs, plan.measured, plan.warm_up, plan.streams, plan.threads
+        "throughput: {} pairs of {:?} each, after {:?} of warm-up; {} client thread(s)",
+        plan.pairs, plan.measured, plan.warm_up, plan.threads
     );
 }
 
@@ -149,8 +147,8 @@ impl Summary {
         let worst = |pair: &Pair| pair.echo.others_cpus.max(pair.keystile.others_cpus);
         Some(Self {
             postgres_us: Spread::of(pairs.clone().map(|pair| pair.keystile.postgres_us))?,
-            ratio: Spread::of(pairs.clone().map(|pair| pair.keystile.rps / pair.echo.rps))?,
-            cpu_ratio: Spread::of(pairs.clone().map(|pair| pair.echo.cpu_us / pair.keystile.cpu_us))?,
+            ratio: Spread::of_ratios(pairs.clone().map(|pair| (pair.keystile.rps, pair.echo.rps)))?,
+            cpu_ratio: Spread::of_ratios(pairs.clone().map(|pair| (pair.echo.cpu_us, pair.keystile.cpu_us)))?,
             others_cpus: Spread::of(pairs.map(worst))?.max,
             decides: if client_share > CLIENT_SHARE_MAX { Decides::CpuRatio } else { Decides::Ratio },
             echo,
@@ -161,9 +159,9 @@ impl Summary {
     fn line(&self, comparison: &Comparison) -> Line {
         Line {
             bench: "throughput",
-            echo: comparison.echo,
-            connections: comparison.connections,
-            streams: comparison.streams,
+            echo: comparison.row.echo,
+            connections: comparison.row.connections,
+            streams: comparison.row.streams,
             echo_rps: rounded(self.echo.rps.median),
             keystile_rps: rounded(self.keystile.rps.median),
             ratio: rounded(self.ratio.median),
@@ -185,15 +183,8 @@ impl Summary {
         }
     }
 
-    /// What to think of the numbers if others used much of the machine.
-    fn distrust(&self) -> &'static str {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let is_much = self.others_cpus > OTHERS_SHARE_MAX * float(cpus);
-        if is_much { ": too many for these numbers to say much" } else { "" }
-    }
-
     fn text(&self, comparison: &Comparison) -> String {
-        let Comparison { echo, connections, streams, .. } = comparison;
+        let Row { echo, connections, streams } = comparison.row;
         let (ratio, cpu) = (&self.ratio, &self.cpu_ratio);
         let decides = match self.decides {
             Decides::Ratio => "calls a second decide",
@@ -208,13 +199,8 @@ impl Summary {
                 "  ratio {:.4} ({:.4} to {:.4}), CPU ratio {:.4} ({:.4} to {:.4}): {decides}",
                 ratio.median, ratio.min, ratio.max, cpu.median, cpu.min, cpu.max
             ),
-            format!("  others kept at most {:.2} CPUs busy{}", self.others_cpus, self.distrust()),
+            format!("  others kept at most {:.2} CPUs busy{}", self.others_cpus, distrust(self.others_cpus)),
         ];
         lines.join("\n")
     }
-}
-
-/// To four places: more would only look exact.
-fn rounded(number: f64) -> f64 {
-    (number * 1e4).round() / 1e4
 }

@@ -1,37 +1,30 @@
-//! One measurement of one server: connect, warm up, count for a while.
+//! One measurement: connect, warm up, count for a while.
 //!
-//! Each stream of each connection asks again as soon as it is answered. Counted is what is answered between
-//! start and end; CPU times are read at the same two instants.
+//! Counted is what is answered between start and end (in an open loop: what was to be asked between them); CPU times
+//! are read at the same two instants.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use keystile::clock::monotonic_now;
-use tokio::runtime::Builder;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::client::{CallFailure, Question, Target, connect};
+use crate::call::{Call, End};
 use crate::cpu::{CpuTime, Meter};
+use crate::drive::{Drive, Load, Pace};
 use crate::failure::Failure;
 use crate::options::Plan;
 use crate::statistics::{float, micros, percentile};
 
-/// How long calls that are under way at the end may still take.
-const LAST_ANSWER_MAX: Duration = Duration::from_secs(30);
-
-/// What was measured.
+/// What was measured of one load.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Answers a second.
+    /// Decisions (or echoes) a second.
     pub rps: f64,
-    /// 99 per cent of the answers took at most so long.
+    /// Half of the calls took at most so long.
+    pub p50_us: f64,
+    /// 99 per cent of them did.
     pub p99_us: f64,
-    /// The server's CPU time for one answer.
+    /// The server's CPU time for one decision of this load, if it had no other.
     pub cpu_us: f64,
     /// Its database's.
     pub postgres_us: f64,
@@ -39,6 +32,10 @@ pub struct Round {
     pub client_share: f64,
     /// CPUs that were kept busy by others.
     pub others_cpus: f64,
+    /// Calls a second that were refused because the server had too much to do, where that is a right answer.
+    pub shed_rps: f64,
+    /// Calls without an answer, of an open loop that was too fast.
+    pub unanswered: usize,
 }
 
 /// What was read at the start and the end of the measured time.
@@ -48,163 +45,99 @@ struct Observed {
     used: CpuTime,
 }
 
-/// A client thread's part.
-struct Part {
-    target: Target,
-    connections: usize,
-    streams: usize,
-    connected: mpsc::Sender<()>,
-    go: watch::Receiver<bool>,
-    stop: Arc<AtomicBool>,
-}
-
-/// An answered call.
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    answered: Instant,
-    took: Duration,
-}
-
-type Calls = Result<Vec<Call>, CallFailure>;
-
-/// Has the client's threads stop when the measurement is over, also when it failed.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Measures once.
+/// Measures some loads at once; the meter's server is the one that they drive.
 ///
 /// # Errors
 /// A call went wrong, or a server ended.
-pub async fn measure(
-    plan: &Plan,
-    connections: usize,
-    target: &Target,
-    meter: Meter,
-) -> Result<Round, Failure> {
-    let threads = plan.threads.min(connections);
-    let (connected, mut connections_made) = mpsc::channel(threads);
-    let (start, go) = watch::channel(false);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopping = StopOnDrop(Arc::clone(&stop));
-    let mut clients = JoinSet::new();
-    for thread in 0..threads {
-        let part = Part {
-            target: target.clone(),
-            connections: connections / threads + usize::from(thread < connections % threads),
-            streams: plan.streams,
-            connected: connected.clone(),
-            go: go.clone(),
-            stop: Arc::clone(&stop),
-        };
-        clients.spawn_blocking(move || part.run());
-    }
-    drop(connected);
-    for _ in 0..threads {
-        // A thread that cannot connect ends instead, which is seen below.
-        if connections_made.recv().await.is_none() {
-            break;
-        }
-    }
-    start.send_replace(true);
-    let observed = tokio::select! {
-        observed = observe(plan, meter) => observed?,
-        Some(ended) = clients.join_next() => return Err(ended_early(target, ended)),
-    };
-    drop(stopping);
-    let mut calls = Vec::new();
-    loop {
-        let ended = timeout(LAST_ANSWER_MAX, clients.join_next()).await;
-        let Some(ended) = ended.map_err(|_| Failure::NoAnswer(target.name.to_owned()))? else { break };
-        let ended = ended.map_err(|error| Failure::Client(error.to_string()))?;
-        calls.extend(ended.map_err(|source| Failure::Call { target: target.name.to_owned(), source })?);
-    }
-    summarise(target, &calls, &observed)
+pub async fn measure(plan: &Plan, loads: &[Load], meter: Meter) -> Result<Vec<Round>, Failure> {
+    let mut drive = Drive::start(plan.threads, loads).await;
+    let observed = drive.beside(observe(plan, loads, meter)).await?;
+    let calls = drive.finish().await?;
+    loads.iter().zip(calls).map(|(load, calls)| summarise(load, &calls, &observed)).collect()
 }
 
-async fn observe(plan: &Plan, meter: Meter) -> Result<Observed, Failure> {
+/// Measures one load alone.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn measure_one(plan: &Plan, load: &Load, meter: Meter) -> Result<Round, Failure> {
+    let rounds = measure(plan, std::slice::from_ref(load), meter).await?;
+    rounds.into_iter().next().ok_or(Failure::Unusable("nothing was measured"))
+}
+
+/// Measures sides in turns, as often as the plan has pairs; the rounds of each.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn in_turns<const N: usize>(
+    plan: &Plan,
+    sides: [(&Load, Meter); N],
+) -> Result<[Vec<Round>; N], Failure> {
+    let mut rounds = [const { Vec::new() }; N];
+    for _ in 0..plan.pairs {
+        for (rounds, (load, meter)) in rounds.iter_mut().zip(sides) {
+            rounds.push(measure_one(plan, load, meter).await?);
+        }
+    }
+    Ok(rounds)
+}
+
+/// Asks a load's questions until there are none left, and measures nothing.
+///
+/// # Errors
+/// A call went wrong.
+pub async fn run_dry(plan: &Plan, load: &Load) -> Result<(), Failure> {
+    let mut drive = Drive::start(plan.threads, std::slice::from_ref(load)).await;
+    let dry = async {
+        load.target.question.ran_dry().await;
+        Ok(())
+    };
+    drive.beside(dry).await?;
+    drive.finish().await?;
+    Ok(())
+}
+
+async fn observe(plan: &Plan, loads: &[Load], meter: Meter) -> Result<Observed, Failure> {
     sleep(plan.warm_up).await;
     let (started, before) = (monotonic_now(), meter.read()?);
-    sleep(plan.measured).await;
+    until_over(plan.measured, loads).await;
     let (ended, after) = (monotonic_now(), meter.read()?);
     Ok(Observed { started, ended, used: after - before })
 }
 
-/// Why a thread ended before the time was up.
-fn ended_early(target: &Target, ended: Result<Calls, JoinError>) -> Failure {
-    match ended {
-        Ok(Err(source)) => Failure::Call { target: target.name.to_owned(), source },
-        Ok(Ok(_)) => Failure::Client("before the time was up".to_owned()),
-        Err(error) => Failure::Client(error.to_string()),
+/// Waits so long, or until the first load has nothing left to ask.
+async fn until_over(measured: Duration, loads: &[Load]) {
+    let over = sleep(measured);
+    let Some(first) = loads.first() else { return over.await };
+    tokio::select! {
+        () = over => {}
+        () = first.target.question.ran_dry() => {}
     }
 }
 
-fn summarise(target: &Target, calls: &[Call], observed: &Observed) -> Result<Round, Failure> {
+fn summarise(load: &Load, calls: &[Call], observed: &Observed) -> Result<Round, Failure> {
     let Observed { started, ended, used } = observed;
-    let counted = calls.iter().filter(|call| (*started..*ended).contains(&call.answered));
-    let mut took: Vec<Duration> = counted.map(|call| call.took).collect();
-    let elapsed = *ended - *started;
-    let no_answer = || Failure::NoAnswer(target.name.to_owned());
-    let p99 = percentile(&mut took, 99).ok_or_else(no_answer)?;
-    let count = float(took.len());
+    let is_open = matches!(load.pace, Pace::Open { .. });
+    let within = |call: &&Call| {
+        let counts = if is_open { call.asked } else { call.answered() };
+        (*started..*ended).contains(&counts)
+    };
+    let counted = || calls.iter().filter(within);
+    let ended_so = |end: End| counted().filter(|call| call.end == end).count();
+    let mut took: Vec<Duration> = counted().map(|call| call.took).collect();
+    let p50 = percentile(&mut took, 50).ok_or(Failure::NoAnswer)?;
+    let p99 = percentile(&mut took, 99).ok_or(Failure::NoAnswer)?;
+    let elapsed = (*ended - *started).as_secs_f64();
+    let decisions = float(ended_so(End::Answered) * load.target.question.decisions());
     Ok(Round {
-        rps: count / elapsed.as_secs_f64(),
+        rps: decisions / elapsed,
+        p50_us: micros(p50),
         p99_us: micros(p99),
-        cpu_us: micros(used.server) / count,
-        postgres_us: micros(used.postgres) / count,
+        cpu_us: micros(used.server) / decisions.max(1.0),
+        postgres_us: micros(used.postgres) / decisions.max(1.0),
         client_share: used.client_share(),
-        others_cpus: used.others().as_secs_f64() / elapsed.as_secs_f64(),
+        others_cpus: used.others().as_secs_f64() / elapsed,
+        shed_rps: float(ended_so(End::Shed)) / elapsed,
+        unanswered: ended_so(End::Unanswered),
     })
-}
-
-impl Part {
-    /// Drives this part on a runtime of its own until it is to stop.
-    fn run(self) -> Calls {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.drive())
-    }
-
-    async fn drive(mut self) -> Calls {
-        let mut connections = Vec::with_capacity(self.connections);
-        for _ in 0..self.connections {
-            connections.push(connect(self.target.address).await?);
-        }
-        // Where nobody listens any more, the measurement has failed, and we are to stop anyway.
-        let _nobody_listens = self.connected.send(()).await;
-        let _nobody_starts = self.go.wait_for(|go| *go).await;
-        let mut streams = JoinSet::new();
-        for connection in &connections {
-            for _ in 0..self.streams {
-                let question = Arc::clone(&self.target.question);
-                streams.spawn(ask_through(question, connection.clone(), Arc::clone(&self.stop)));
-            }
-        }
-        let mut calls = Vec::new();
-        while let Some(ended) = streams.join_next().await {
-            calls.extend(ended.map_err(|error| CallFailure::Wrong(error.to_string()))??);
-        }
-        Ok(calls)
-    }
-}
-
-/// Asks until it is to stop, one call after the other.
-async fn ask_through(
-    question: Arc<Question>,
-    mut connection: SendRequest<Bytes>,
-    stop: Arc<AtomicBool>,
-) -> Calls {
-    let mut calls = Vec::new();
-    let mut asked = monotonic_now();
-    while !stop.load(Ordering::Relaxed) {
-        let answer = question.ask(&mut connection).await?;
-        let answered = monotonic_now();
-        question.check(&answer, calls.len())?;
-        calls.push(Call { answered, took: answered - asked });
-        asked = answered;
-    }
-    Ok(calls)
 }

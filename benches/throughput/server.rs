@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -13,10 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
 use rustix::process::{getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::metrics_page;
 use crate::options::Role;
 
 /// How long a start may take; the embedded database makes its cluster first.
@@ -33,8 +36,12 @@ pub struct Server {
     name: &'static str,
     child: Child,
     address: SocketAddr,
+    ops: Ops,
     log: Log,
 }
+
+/// Where the operations port is, once the log has said so.
+type Ops = Arc<OnceLock<SocketAddr>>;
 
 type Log = Arc<Mutex<VecDeque<String>>>;
 
@@ -59,9 +66,10 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(Failure::io("start a server"))?;
         let log = Log::default();
-        let address = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&log)));
+        let ops = Ops::default();
+        let address = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&log), Arc::clone(&ops)));
         // From here on the process is ended whatever happens.
-        let mut server = Self { name: role.as_str(), child, address: ([127, 0, 0, 1], 0).into(), log };
+        let mut server = Self { name: role.as_str(), child, address: ([127, 0, 0, 1], 0).into(), ops, log };
         let Some(address) = address else { return Err(server.failure("has no log")) };
         match timeout(START_MAX, address).await {
             Ok(Ok(address)) => server.address = address,
@@ -79,6 +87,20 @@ impl Server {
     /// Where it serves.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its metrics page.
+    ///
+    /// # Errors
+    /// It has no operations port, or that does not answer.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let address = self.ops.get().ok_or_else(|| self.failure("has no operations port"))?;
+        let mut stream = TcpStream::connect(address).await.map_err(Failure::io("reach the metrics page"))?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.map_err(Failure::io("ask for the metrics page"))?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map_err(Failure::io("read the metrics page"))?;
+        metrics_page::body(&answer).map(str::to_owned).ok_or_else(|| self.failure("has no metrics page"))
     }
 
     /// Its process id.
@@ -135,12 +157,16 @@ impl Drop for Server {
 }
 
 /// Reads a server's log to its end; the first line that announces an address gives it.
-fn follow(stderr: ChildStderr, log: Log) -> oneshot::Receiver<SocketAddr> {
+fn follow(stderr: ChildStderr, log: Log, ops: Ops) -> oneshot::Receiver<SocketAddr> {
     let (found, address) = oneshot::channel();
     let mut found = Some(found);
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(address) = announced(&line)
+            if let Some(address) = address_in(&line, "operations port") {
+                // The first one holds; there is only one.
+                let _known = ops.set(address);
+            }
+            if let Some(address) = address_in(&line, "serving")
                 && let Some(found) = found.take()
             {
                 // Nobody waits any more only where the start has failed.
@@ -156,10 +182,10 @@ fn follow(stderr: ChildStderr, log: Log) -> oneshot::Receiver<SocketAddr> {
     address
 }
 
-/// The address in the line that `keystile serve` logs when it serves.
-fn announced(line: &str) -> Option<SocketAddr> {
+/// The address in the line that `keystile serve` logs when it serves, say.
+fn address_in(line: &str, message: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
-    (line.get("message")? == "serving").then(|| line.get("address")?.as_str()?.parse().ok())?
+    (line.get("message")? == message).then(|| line.get("address")?.as_str()?.parse().ok())?
 }
 
 /// In a role: says where it serves, as `keystile serve` does.

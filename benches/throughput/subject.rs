@@ -6,20 +6,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::{env, fs};
 
+use keystile::embedded;
 use keystile::grpc::pb;
 use keystile::grpc::pb::access_rule::Mode;
-use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use keystile::server::TOKEN_FILE;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tonic::Request;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
 
+use crate::admin::Admin;
+use crate::client::Target;
+use crate::cpu::Meter;
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::options::Role;
+use crate::question::Question;
 use crate::server::{END_MAX, Server, wait_until};
 
 /// Keystile, running.
@@ -39,7 +42,8 @@ pub struct Subject {
 pub struct Postmaster {
     /// Its process id.
     pub pid: u32,
-    cluster_dir: PathBuf,
+    /// Where its files are.
+    pub cluster_dir: PathBuf,
 }
 
 /// What a gateway has: who it is, and what it asks.
@@ -47,6 +51,8 @@ pub struct Postmaster {
 pub struct Gateway {
     /// Its service token.
     pub token: String,
+    /// The ordinary key's id.
+    pub key_id: i64,
     /// Its question about the ordinary key, which may do this.
     pub question: pb::AuthorizeRequest,
 }
@@ -59,9 +65,7 @@ impl Subject {
     pub async fn start() -> Result<Self, Failure> {
         let data_dir = tempfile::tempdir().map_err(Failure::io("make a directory"))?;
         let server = Server::start(Role::Keystile, |command| {
-            command.env("KEYSTILE_DATA_DIR", data_dir.path());
-            command.env("KEYSTILE_OPS_LISTEN", "off");
-            command.env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json");
+            listen(command).env("KEYSTILE_DATA_DIR", data_dir.path());
         })
         .await?;
         let cluster_dir = data_dir.path().join("pg");
@@ -77,15 +81,51 @@ impl Subject {
     /// The service refuses.
     pub async fn gateway(&self) -> Result<Gateway, Failure> {
         let administrator = read(&self.data_dir.path().join(TOKEN_FILE))?;
-        let mut keys = Keys::connect(self.server.address(), administrator.trim()).await?;
+        Gateway::make(self.server.address(), administrator.trim()).await
+    }
+
+    /// Its database.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn database(&self) -> Result<Database, Failure> {
+        let url =
+            embedded::attach_url(self.data_dir.path(), embedded::DATABASE).map_err(Failure::database)?;
+        Database::open(&url.ok_or_else(|| self.server.failure("has no database"))?).await
+    }
+
+    /// Who the CPU time is read of.
+    pub fn meter(&self) -> Meter {
+        Meter { server: self.server.pid(), postmaster: Some(self.postmaster.pid) }
+    }
+
+    /// The server, with this question.
+    pub fn target(&self, question: Question) -> Target {
+        Target { name: self.server.name(), address: self.server.address(), question: Arc::new(question) }
+    }
+}
+
+/// Where every Keystile listens, and how it logs.
+pub fn listen(command: &mut Command) -> &mut Command {
+    command.env("KEYSTILE_OPS_LISTEN", "127.0.0.1:0");
+    command.env("KEYSTILE_LISTEN", "127.0.0.1:0").env("KEYSTILE_LOG_FORMAT", "json")
+}
+
+impl Gateway {
+    /// Makes the ordinary key and the gateway's token, as this administrator.
+    ///
+    /// # Errors
+    /// The service refuses.
+    pub async fn make(address: SocketAddr, administrator: &str) -> Result<Self, Failure> {
+        let mut admin = Admin::connect(address, administrator).await?;
         let service = pb::Key {
             display_name: "gateway".to_owned(),
             scopes: vec!["keystile.authorize".to_owned()],
             ..pb::Key::default()
         };
-        let token = keys.create(service).await?;
-        let judged = keys.create(ordinary_key()).await?;
-        Ok(Gateway { token, question: question(judged) })
+        let gateway = admin.create(service).await?;
+        let judged = admin.create(ordinary_key()).await?;
+        Ok(Self { token: gateway.token, key_id: judged.key_id, question: question(judged.token) })
     }
 }
 
@@ -150,30 +190,6 @@ fn question(judged: String) -> pb::AuthorizeRequest {
         permissions: vec!["chat".to_owned()],
         request_id: "0190c2a4-7d1f-7000-8000-6f5b1c2d3e4f".to_owned(),
         ..pb::AuthorizeRequest::default()
-    }
-}
-
-/// KeyService as the administrator.
-struct Keys {
-    client: KeyServiceClient<Channel>,
-    authorization: MetadataValue<Ascii>,
-}
-
-impl Keys {
-    async fn connect(address: SocketAddr, token: &str) -> Result<Self, Failure> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
-        let authorization = format!("Bearer {token}").parse();
-        let authorization = authorization.map_err(|_| Failure::Unusable("admin.token holds no token"))?;
-        Ok(Self { client: KeyServiceClient::new(channel), authorization })
-    }
-
-    /// Creates a key and returns its token.
-    async fn create(&mut self, key: pb::Key) -> Result<String, Failure> {
-        let mut request =
-            Request::new(pb::CreateKeyRequest { key: Some(key), ..pb::CreateKeyRequest::default() });
-        request.metadata_mut().insert("authorization", self.authorization.clone());
-        let created = self.client.create_key(request).await;
-        Ok(created.map_err(|status| Failure::Setup(Box::new(status)))?.into_inner().token)
     }
 }
 

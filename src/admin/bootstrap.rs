@@ -45,24 +45,29 @@ impl Admin {
         let key = administrator().map_err(|error| StorageError::Defect(error.to_string()))?;
         let secret: MadeSecret = self.make_secret(token).await?;
         let now = self.settings.clock.now();
-        let outcome = self
+        let answer_by = actor.answer_by;
+        let created = self
             .store
             .write("keys.bootstrap", move |session| {
                 Box::pin(async move {
                     keys::lock_bootstrap(session).await?;
                     if keys::has_administrator(session, now).await? {
-                        return Ok(BootstrapOutcome::AlreadyThere);
+                        return Ok(None);
                     }
-                    let created = insert(session, &actor, &key, &[], &secret, None, now).await?;
-                    Ok(BootstrapOutcome::Created(created.resource.key.key_id))
+                    insert(session, &actor, &key, &[], &secret, None, now).await.map(Some)
                 })
             })
             .await;
-        match outcome {
+        match created {
+            Ok(Some(written)) => {
+                let created = self.propagated(written, answer_by).await;
+                Ok(BootstrapOutcome::Created(created.resource.key.key_id))
+            }
+            Ok(None) => Ok(BootstrapOutcome::AlreadyThere),
             Err(AdminError::Store(error)) if error.constraint().is_some_and(secrets::is_token_constraint) => {
                 Ok(BootstrapOutcome::TokenIsSpent)
             }
-            outcome => outcome,
+            Err(error) => Err(error),
         }
     }
 }

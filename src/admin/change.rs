@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::read::{KeyView, finish, view};
-use super::{Admin, AdminError, Changed, Etag, EtagOf};
+use super::read::{Entry, KeyView, finish, view};
+use super::{Admin, AdminError, Changed, Etag, EtagOf, Written};
 use crate::policy::{Key, KeyId};
-use crate::storage::changes::Actor;
+use crate::storage::changes::{self, Actor};
 use crate::storage::{Session, StorageError, keys, secrets};
 
 /// A change that is asked for: of what, by whom, and on which condition.
@@ -22,7 +22,7 @@ pub(super) struct KeyChange {
 
 /// Ends a transaction that was only to validate.
 pub(super) enum Aborted {
-    Validated(Box<Changed<KeyView>>),
+    Validated(Box<Written<KeyView>>),
     Failed(AdminError),
 }
 
@@ -72,13 +72,14 @@ impl Admin {
         change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send + 'static,
     ) -> Result<Changed<KeyView>, AdminError> {
         let now = self.settings.clock.now();
-        let changed = self
+        let answer_by = request.actor.answer_by;
+        let written = self
             .store
             .write(request.action, move |session| Box::pin(run(session, request, change, now)))
             .await;
-        match changed {
-            Ok(changed) => Ok(changed),
-            Err(Aborted::Validated(changed)) => Ok(*changed),
+        match written {
+            Ok(written) => Ok(self.propagated(written, answer_by).await),
+            Err(Aborted::Validated(written)) => Ok(Self::validated(*written)),
             Err(Aborted::Failed(error)) => Err(error),
         }
     }
@@ -89,7 +90,7 @@ async fn run(
     request: KeyChange,
     change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send,
     now: DateTime<Utc>,
-) -> Result<Changed<KeyView>, Aborted> {
+) -> Result<Written<KeyView>, Aborted> {
     let KeyChange { actor, action, key_id, etag, validate_only } = request;
     let before = lock(session, key_id, etag.as_ref()).await?;
     let mut after = before.clone();
@@ -104,7 +105,10 @@ async fn run(
         let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
         return Err(Aborted::Validated(Box::new(shown(session, after, now).await?)));
     }
-    Ok(finish(session, &actor, action, Some((&before, grace_end)), key_id, now).await?)
+    // Without its row a token is nobody's; a key that is restored was never that, but may be remembered so.
+    let adds_tokens = before.policy.deleted && !after.policy.deleted;
+    let entry = Entry { actor: &actor, action, adds_tokens };
+    Ok(finish(session, entry, Some((&before, grace_end)), key_id, now).await?)
 }
 
 /// Locks a key until the transaction ends, if it is as the caller has seen it.
@@ -128,7 +132,7 @@ pub(super) async fn shown(
     session: &mut Session,
     key: Key,
     now: DateTime<Utc>,
-) -> Result<Changed<KeyView>, StorageError> {
-    let revision = key.revision;
-    Ok(Changed { resource: view(session, key, now).await?, revision })
+) -> Result<Written<KeyView>, StorageError> {
+    let stamp = changes::seen(session, key.revision).await?;
+    Ok(Written { resource: view(session, key, now).await?, stamp })
 }

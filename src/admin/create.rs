@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::change::{Aborted, shown};
 use super::idempotency::Attempt;
-use super::read::{KeyView, finish};
-use super::{Admin, AdminError, Changed, RequestId};
+use super::read::{Entry, KeyView, finish};
+use super::{Admin, AdminError, Changed, RequestId, Written};
 use crate::policy::{BudgetSubject, KeyId, NewBudget, NewKey, UserId};
 use crate::storage::changes::Actor;
 use crate::storage::secrets::{NewSecret, SecretId};
@@ -76,7 +76,7 @@ impl Admin {
     pub async fn create_key(&self, actor: Actor, request: CreateKey) -> Result<IssuedToken, AdminError> {
         let request_id = request.request_id.filter(|_| !request.validate_only);
         let attempt = Attempt::new(&actor, "keys.create", request_id);
-        if let Some(changed) = self.repeated(&attempt).await? {
+        if let Some(changed) = self.repeated(&attempt, actor.answer_by).await? {
             return Ok(IssuedToken { changed, token: None });
         }
         let mut tries = 1;
@@ -102,6 +102,7 @@ impl Admin {
         }
         let secret = self.make_secret(&token).await?;
         let now = self.settings.clock.now();
+        let answer_by = actor.answer_by;
         let attempt = attempt.clone();
         let created = self
             .store
@@ -120,8 +121,12 @@ impl Admin {
             })
             .await;
         match created {
-            Ok((changed, token)) => Ok(IssuedToken { changed, token }),
-            Err(Aborted::Validated(changed)) => Ok(IssuedToken { changed: *changed, token: None }),
+            Ok((written, token)) => {
+                Ok(IssuedToken { changed: self.propagated(written, answer_by).await, token })
+            }
+            Err(Aborted::Validated(written)) => {
+                Ok(IssuedToken { changed: Self::validated(*written), token: None })
+            }
             Err(Aborted::Failed(error)) => Err(error),
         }
     }
@@ -141,7 +146,7 @@ pub(super) async fn repetition(
     session: &mut Session,
     key_id: KeyId,
     now: DateTime<Utc>,
-) -> Result<Changed<KeyView>, AdminError> {
+) -> Result<Written<KeyView>, AdminError> {
     let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
     Ok(shown(session, key, now).await?)
 }
@@ -154,7 +159,7 @@ pub(super) async fn insert(
     made: &MadeSecret,
     attempt: Option<&Attempt>,
     now: DateTime<Utc>,
-) -> Result<Changed<KeyView>, AdminError> {
+) -> Result<Written<KeyView>, AdminError> {
     let key_id = keys::insert(session, key, now).await?;
     if let Some(attempt) = attempt {
         attempt.complete(session, key_id).await?;
@@ -165,10 +170,12 @@ pub(super) async fn insert(
     for budget in new_budgets {
         ids.push(budgets::insert(session, BudgetSubject::Key(key_id), budget, now).await?);
     }
-    let mut changed = finish(session, actor, "keys.create", None, key_id, now).await?;
-    budgets::stamp(session, &ids, changed.revision).await?;
-    for budget in &mut changed.resource.budgets {
-        budget.revision = changed.revision;
+    let entry = Entry { actor, action: "keys.create", adds_tokens: true };
+    let mut written = finish(session, entry, None, key_id, now).await?;
+    let revision = written.stamp.at.revision;
+    budgets::stamp(session, &ids, revision).await?;
+    for budget in &mut written.resource.budgets {
+        budget.revision = revision;
     }
-    Ok(changed)
+    Ok(written)
 }

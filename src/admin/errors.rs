@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::policy::{KeyId, UserId};
+use crate::policy::{KeyId, Revision, UserId};
 use crate::storage::StorageError;
 use crate::token::BcryptError;
 
@@ -56,6 +56,17 @@ pub enum AdminError {
     /// The operator cannot be disabled.
     #[error("user 0 is the operator and cannot be disabled")]
     OperatorOwner,
+    /// The changes right after this revision are not kept any more.
+    #[error("the changes after revision {0} are not kept any more: list the keys anew, and go on from there")]
+    RevisionGone(Revision),
+    /// There is no such revision yet.
+    #[error("revision {after} has not come yet: the newest is {head}")]
+    RevisionToCome {
+        /// What was asked for.
+        after: Revision,
+        /// What there is.
+        head: Revision,
+    },
     /// Too much waits for bcrypt: try again later.
     #[error("too many tokens wait to be hashed")]
     Overloaded,

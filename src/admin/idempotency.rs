@@ -4,9 +4,12 @@
 //! An id belongs to its caller and method. It is taken in the transaction of the change, before anything else:
 //! a failed attempt leaves it free, and of two at once, from whatever replica, the second waits for the first.
 
+use std::time::Instant;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::create::repetition;
 use super::read::KeyView;
 use super::{Admin, AdminError, Changed};
 use crate::policy::KeyId;
@@ -82,7 +85,11 @@ impl Attempt {
 impl Admin {
     /// What a repetition answers, before anything costly is done for it; `None` for what is new. Only
     /// [`Attempt::take`] is sure.
-    pub(super) async fn repeated(&self, attempt: &Attempt) -> Result<Option<Changed<KeyView>>, AdminError> {
+    pub(super) async fn repeated(
+        &self,
+        attempt: &Attempt,
+        answer_by: Option<Instant>,
+    ) -> Result<Option<Changed<KeyView>>, AdminError> {
         if attempt.request.is_none() {
             return Ok(None);
         }
@@ -91,8 +98,9 @@ impl Admin {
             Box::pin(async move { Ok(attempt.known(session, now).await) })
         });
         let Some(key_id) = known.await?? else { return Ok(None) };
-        let resource = self.get_key(key_id).await?;
-        let revision = resource.key.revision;
-        Ok(Some(Changed { resource, revision }))
+        let again = self.store.snapshot("requests.repeat", move |session| {
+            Box::pin(async move { Ok(repetition(session, key_id, now).await) })
+        });
+        Ok(Some(self.propagated(again.await??, answer_by).await))
     }
 }

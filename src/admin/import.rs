@@ -24,8 +24,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::enclava::{Options, Rejection, RejectionKind, Warning, name_ninths};
+use crate::cache::{Propagation, Replicas};
 use crate::policy::{KeyId, UserId};
-use crate::storage::changes::Actor;
+use crate::storage::changes::{Actor, Stamp};
 use crate::storage::enclava_source::{EnclavaSource, SourceError, SourceRow, UnreadableRow};
 use crate::storage::{StorageError, Store, keys, secrets};
 use insert::Inserted;
@@ -67,6 +68,9 @@ pub struct ImportReport {
     pub warnings: Vec<Warning>,
     /// Owners that were disabled.
     pub owners_disabled: BTreeSet<UserId>,
+    /// Whether any replica may still decide from the state before the import; `None` where nothing was changed, or the
+    /// import ended early.
+    pub propagation: Option<Propagation>,
 }
 
 /// An import that ended early. What it has done stays; the same import again goes on with the rest.
@@ -102,10 +106,17 @@ pub async fn import(
     import: Import,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<ImportReport, ImportStopped> {
+    let report = ImportReport::default();
     let mut run =
-        Run { store, import, report: ImportReport::default(), last_id: None, planned_prefixes: Vec::new() };
+        Run { store, import, report, last_id: None, planned_prefixes: Vec::new(), last_change: None };
     match run.all(source, progress).await {
-        Ok(()) => Ok(run.report),
+        Ok(()) => {
+            if let Some(change) = run.last_change {
+                let replicas = Replicas::of_command(store.clone());
+                run.report.propagation = Some(replicas.wait_for(change, None).await);
+            }
+            Ok(run.report)
+        }
         Err(cause) => Err(ImportStopped { so_far: Box::new(run.report), cause }),
     }
 }
@@ -118,6 +129,8 @@ struct Run<'a> {
     last_id: Option<i64>,
     /// Of the keys that a dry run would insert.
     planned_prefixes: Vec<(KeyId, String)>,
+    /// The newest change of this run.
+    last_change: Option<Stamp>,
 }
 
 impl Run<'_> {
@@ -202,14 +215,17 @@ impl Run<'_> {
         let disabled = self.store.write("import.disable_owners", move |session| {
             Box::pin(async move { owners::disable_unknown(session, &actor(), &users, now).await })
         });
-        self.report.owners_disabled.extend(disabled.await?);
+        let (disabled, stamp) = disabled.await?;
+        self.report.owners_disabled.extend(disabled);
+        self.last_change = stamp.or(self.last_change);
         Ok(())
     }
 
     async fn apply(&mut self, candidate: Arc<Candidate>) -> Result<(), StorageError> {
         match apply::apply(self.store, &candidate, self.import.now).await {
-            Ok(Some(disabled)) => {
-                self.report.owners_disabled.extend(disabled);
+            Ok(Some(applied)) => {
+                self.report.owners_disabled.extend(applied.owners_disabled);
+                self.last_change = applied.stamp.or(self.last_change);
                 self.note_applied(&candidate);
             }
             Ok(None) => self.report.unchanged = self.report.unchanged.saturating_add(1),
@@ -229,9 +245,10 @@ impl Run<'_> {
             Box::pin(async move { keys::reserve_ids_up_to(session, last).await })
         });
         reserve.await?;
-        let Inserted { keys, owners_disabled, refused } =
+        let Inserted { keys, owners_disabled, refused, stamp } =
             insert::insert(self.store, candidates.clone(), self.import.now).await?;
         self.report.owners_disabled.extend(owners_disabled);
+        self.last_change = stamp.or(self.last_change);
         let mut taken = Vec::new();
         for candidate in candidates {
             let key_id = candidate.key.key_id;

@@ -6,7 +6,7 @@
 
 use super::{Admin, AdminError, KeyView};
 use crate::policy::KeyId;
-use crate::storage::secrets::{self, Candidates, Whose};
+use crate::storage::secrets::{self, Candidate, Of};
 use crate::token::Presented;
 
 impl Admin {
@@ -29,22 +29,20 @@ impl Admin {
 
     async fn key_of(&self, presented: Presented<'_>) -> Result<Option<KeyId>, AdminError> {
         // A secret gets its digest at any moment: those without are read first, so that it is in one of the two.
-        let candidates = self.candidates(presented.prefix()).await?;
-        if !candidates.prefix_is_known {
-            return Ok(None);
-        }
+        let Some(candidates) = self.candidates(presented.prefix()).await? else { return Ok(None) };
         let digests = self.settings.peppers.digests(presented.bytes());
         let digests: Vec<_> = digests.into_iter().map(|(_, digest)| digest).collect();
-        let found = self.store.read("secrets.find_by_digest", move |session| {
-            Box::pin(async move { secrets::find_by_digest(session, &digests).await })
+        let found = self.store.read("secrets.find_by_digests", move |session| {
+            Box::pin(async move { secrets::find_by_digests(session, &digests).await })
         });
-        let (found, _) = found.await?;
+        let found = found.await?.keys.into_iter().next();
         let now = self.settings.clock.now();
-        if let Some(proven) = found {
+        if let Some((_, proven)) = found {
+            let proven = proven?;
             let works = proven.grace_end.is_none_or(|end| now < end);
             return Ok(works.then_some(proven.key.key_id));
         }
-        for candidate in candidates.open {
+        for candidate in candidates {
             let works = candidate.grace_end.is_none_or(|end| now < end);
             if works && self.settings.bcrypt.verify(presented.to_token(), candidate.key_hash).await? {
                 return Ok(Some(candidate.key_id));
@@ -53,13 +51,14 @@ impl Admin {
         Ok(None)
     }
 
-    async fn candidates(&self, key_prefix: &str) -> Result<Candidates, AdminError> {
+    /// `None` where no secret has the prefix.
+    async fn candidates(&self, key_prefix: &str) -> Result<Option<Vec<Candidate>>, AdminError> {
         let marks = self.settings.peppers.marks();
         let peppers: Vec<String> = marks.map(|mark| mark.as_str().to_owned()).collect();
-        let key_prefix = key_prefix.to_owned();
+        let prefixes = [key_prefix.to_owned()];
         let read = self.store.read("secrets.candidates", |session| {
-            Box::pin(async move { secrets::candidates(session, &key_prefix, &peppers, Whose::Anyones).await })
+            Box::pin(async move { secrets::candidates(session, &prefixes, &peppers, Of::All).await })
         });
-        Ok(read.await?)
+        Ok(read.await?.remove(key_prefix).transpose()?)
     }
 }

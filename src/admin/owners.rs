@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{Admin, AdminError, Changed, Etag, EtagOf, snapshot};
+use super::{Admin, AdminError, Changed, Etag, EtagOf, Written, snapshot};
 use crate::policy::{Owner, RateLimits, Revision, UserId};
-use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
 use crate::storage::{Session, StorageError, owners};
 
 /// An owner with everything that is shown of it.
@@ -51,6 +51,21 @@ fn unchanged(user_id: UserId) -> Owner {
     }
 }
 
+/// Some owners with everything that is shown of them, in the order of `users`; one that has no row never was changed.
+pub(super) async fn views(session: &mut Session, users: Vec<UserId>) -> Result<Vec<OwnerView>, StorageError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let counts = owners::key_counts(session, &users).await?;
+    let rows = owners::rows(session, &users).await?;
+    let mut rows: BTreeMap<UserId, Owner> = rows.into_iter().map(|owner| (owner.user_id, owner)).collect();
+    let views = users.into_iter().zip(counts).map(|(user_id, key_count)| OwnerView {
+        owner: rows.remove(&user_id).unwrap_or_else(|| unchanged(user_id)),
+        key_count,
+    });
+    Ok(views.collect())
+}
+
 /// Writes what differs.
 async fn write(session: &mut Session, before: &Owner, after: &Owner) -> Result<(), StorageError> {
     if after.disable_time != before.disable_time {
@@ -64,7 +79,7 @@ async fn write(session: &mut Session, before: &Owner, after: &Owner) -> Result<(
 
 /// Ends a transaction that leaves nothing behind, not even the row that locking an owner makes.
 enum RolledBack {
-    Unchanged(Box<Changed<OwnerView>>),
+    Unchanged(Box<Written<OwnerView>>),
     Failed(AdminError),
 }
 
@@ -129,6 +144,7 @@ impl Admin {
         change: impl FnOnce(&mut Owner, DateTime<Utc>) + Send + 'static,
     ) -> Result<Changed<OwnerView>, AdminError> {
         let now = self.settings.clock.now();
+        let answer_by = actor.answer_by;
         let written = self
             .store
             .write(action, move |session| {
@@ -139,9 +155,9 @@ impl Admin {
                     let mut owner = before.clone();
                     change(&mut owner, now);
                     if owner == before {
-                        let revision = before.revision;
+                        let stamp = changes::seen(session, before.revision).await?;
                         let resource = OwnerView { owner: before, key_count };
-                        return Err(RolledBack::Unchanged(Box::new(Changed { resource, revision })));
+                        return Err(RolledBack::Unchanged(Box::new(Written { resource, stamp })));
                     }
                     owner.update_time = now;
                     write(session, &before, &owner).await?;
@@ -150,16 +166,17 @@ impl Admin {
                         before: Some(snapshot::owner(&before)),
                         after: Some(snapshot::owner(&owner)),
                     };
-                    let revision = changes::record(session, &actor, Subject::Owner(user_id), line).await?;
-                    owners::stamp(session, user_id, revision).await?;
-                    owner.revision = revision;
-                    Ok(Changed { resource: OwnerView { owner, key_count }, revision })
+                    let change = Change { subject: Subject::Owner(user_id), adds_tokens: false, line };
+                    let stamp = changes::record(session, &actor, change).await?;
+                    owners::stamp(session, user_id, stamp.at.revision).await?;
+                    owner.revision = stamp.at.revision;
+                    Ok(Written { resource: OwnerView { owner, key_count }, stamp })
                 })
             })
             .await;
         match written {
-            Ok(changed) => Ok(changed),
-            Err(RolledBack::Unchanged(unchanged)) => Ok(*unchanged),
+            Ok(written) => Ok(self.propagated(written, answer_by).await),
+            Err(RolledBack::Unchanged(found)) => Ok(self.propagated(*found, answer_by).await),
             Err(RolledBack::Failed(error)) => Err(error),
         }
     }
@@ -196,15 +213,7 @@ impl Admin {
                 let has_more = users.len() > usize::from(limit);
                 users.truncate(usize::from(limit));
                 let next_after = if has_more { users.last().copied() } else { None };
-                let counts = owners::key_counts(session, &users).await?;
-                let rows = owners::rows(session, &users).await?;
-                let mut rows: BTreeMap<UserId, Owner> =
-                    rows.into_iter().map(|owner| (owner.user_id, owner)).collect();
-                let views = users.into_iter().zip(counts).map(|(user_id, key_count)| OwnerView {
-                    owner: rows.remove(&user_id).unwrap_or_else(|| unchanged(user_id)),
-                    key_count,
-                });
-                Ok(OwnerPage { owners: views.collect(), next_after })
+                Ok(OwnerPage { owners: views(session, users).await?, next_after })
             })
         });
         Ok(read.await?)

@@ -5,7 +5,7 @@
 
 use super::{Admin, AdminError, snapshot};
 use crate::policy::KeyId;
-use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
 use crate::storage::{Session, StorageError, budgets, keys, purge};
 
 /// At most so many keys a batch: each has a line in both logs, and the revision row is held meanwhile.
@@ -45,7 +45,8 @@ impl Admin {
                 let due = purge::lock_due_keys(session, now, KEYS_A_BATCH).await?;
                 let mut lines = Vec::with_capacity(due.len());
                 for key_id in &due {
-                    lines.push((Subject::Key(*key_id), line(session, *key_id, now).await?));
+                    let line = line(session, *key_id, now).await?;
+                    lines.push(Change { subject: Subject::Key(*key_id), adds_tokens: false, line });
                 }
                 if !due.is_empty() {
                     purge::delete_keys(session, &due).await?;

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Admin, AdminError, snapshot};
+use super::{Admin, AdminError, Written, snapshot};
 use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
-use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
 use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
 use crate::token::KeyHash;
 
@@ -83,18 +83,27 @@ impl Admin {
     }
 }
 
+/// What the logs say of a change of a key, beside the key.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) actor: &'a Actor,
+    pub(super) action: &'static str,
+    /// See [`Change::adds_tokens`].
+    pub(super) adds_tokens: bool,
+}
+
 /// A key after a change: its lines of the logs written, its revision taken, and read back.
 ///
 /// `before` is the key as it was, and until when the token before its last rotation worked. The last call of a
 /// transaction that changes a key.
 pub(super) async fn finish(
     session: &mut Session,
-    actor: &Actor,
-    action: &'static str,
+    entry: Entry<'_>,
     before: Option<(&Key, Option<DateTime<Utc>>)>,
     key_id: KeyId,
     now: DateTime<Utc>,
-) -> Result<super::Changed<KeyView>, AdminError> {
+) -> Result<Written<KeyView>, AdminError> {
+    let Entry { actor, action, adds_tokens } = entry;
     let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
     let mut shown = view(session, after, now).await?;
     // Budgets are created with a key, and not changed by any other change of it.
@@ -103,8 +112,9 @@ pub(super) async fn finish(
         before: before.map(|(key, grace_end)| snapshot::key_in_grace(key, &shown.budgets, grace_end)),
         after: Some(snapshot::key_in_grace(&shown.key, &shown.budgets, shown.previous_token_end)),
     };
-    let revision = changes::record(session, actor, Subject::Key(key_id), line).await?;
-    keys::stamp(session, key_id, revision).await?;
-    shown.key.revision = revision;
-    Ok(super::Changed { resource: shown, revision })
+    let change = Change { subject: Subject::Key(key_id), adds_tokens, line };
+    let stamp = changes::record(session, actor, change).await?;
+    keys::stamp(session, key_id, stamp.at.revision).await?;
+    shown.key.revision = stamp.at.revision;
+    Ok(Written { resource: shown, stamp })
 }

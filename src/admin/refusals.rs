@@ -77,7 +77,7 @@ impl Refusals {
     /// Notes an attempt. Waits for nothing.
     pub fn note(&self, refusal: Refusal) {
         let Refusal { actor, method, resource, reason } = refusal;
-        let Actor { name, peer_address, request_id } = actor;
+        let Actor { name, peer_address, request_id, answer_by: _ } = actor;
         let kind = Kind { actor: name, peer_address, method, resource, reason };
         self.add(kind, request_id, 1);
     }
@@ -176,7 +176,7 @@ impl Refusals {
 fn attempts(kind: &Kind, seen: &Seen) -> RefusedAttempts {
     let Kind { actor, peer_address, method, resource, reason } = kind.clone();
     RefusedAttempts {
-        actor: Actor { name: actor, peer_address, request_id: seen.request_id.clone() },
+        actor: Actor { name: actor, peer_address, request_id: seen.request_id.clone(), answer_by: None },
         action: method,
         resource,
         reason,
@@ -189,8 +189,12 @@ mod tests {
     use super::*;
 
     fn refusal(actor: &str, request_id: &str) -> Refusal {
-        let actor =
-            Actor { name: actor.into(), peer_address: "10.0.0.1".into(), request_id: request_id.into() };
+        let actor = Actor {
+            name: actor.into(),
+            peer_address: "10.0.0.1".into(),
+            request_id: request_id.into(),
+            answer_by: None,
+        };
         let reason = "CALLER_SCOPE_MISSING".into();
         Refusal { actor, method: "KeyService/RevokeKey".into(), resource: String::new(), reason }
     }

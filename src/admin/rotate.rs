@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::change::{lock, not_deleted};
 use super::create::{IssuedToken, MadeSecret, TRIES, is_taken, repetition};
 use super::idempotency::Attempt;
-use super::read::{KeyView, finish};
-use super::{Admin, AdminError, Changed, Etag, RequestId};
+use super::read::{Entry, KeyView, finish};
+use super::{Admin, AdminError, Etag, RequestId, Written};
 use crate::policy::KeyId;
 use crate::storage::changes::Actor;
 use crate::storage::{Session, keys, rotation, secrets};
@@ -41,7 +41,7 @@ impl Admin {
     /// [`AdminError::RequestIdReused`], [`AdminError::Overloaded`], [`AdminError::Store`].
     pub async fn rotate_key(&self, actor: Actor, request: RotateKey) -> Result<IssuedToken, AdminError> {
         let attempt = Attempt::new(&actor, ACTION, request.request_id);
-        if let Some(changed) = self.repeated(&attempt).await? {
+        if let Some(changed) = self.repeated(&attempt, actor.answer_by).await? {
             return Ok(IssuedToken { changed, token: None });
         }
         let mut tries = 1;
@@ -49,7 +49,8 @@ impl Admin {
             let token = Token::generate(&self.settings.brand, &mut os_rng());
             let made = self.make_secret(&token).await?;
             match self.rotate_key_to(actor.clone(), attempt.clone(), request.clone(), made).await {
-                Ok((changed, is_new)) => {
+                Ok((written, is_new)) => {
+                    let changed = self.propagated(written, actor.answer_by).await;
                     return Ok(IssuedToken { changed, token: is_new.then_some(token) });
                 }
                 Err(error) if is_taken(&error) && tries < TRIES => tries += 1,
@@ -64,7 +65,7 @@ impl Admin {
         attempt: Attempt,
         request: RotateKey,
         made: MadeSecret,
-    ) -> Result<(Changed<KeyView>, bool), AdminError> {
+    ) -> Result<(Written<KeyView>, bool), AdminError> {
         let now = self.settings.clock.now();
         self.store
             .write(ACTION, move |session| {
@@ -86,7 +87,7 @@ async fn rotate(
     request: &RotateKey,
     made: &MadeSecret,
     now: DateTime<Utc>,
-) -> Result<Changed<KeyView>, AdminError> {
+) -> Result<Written<KeyView>, AdminError> {
     let RotateKey { key_id, grace, ref etag, request_id: _ } = *request;
     let before = lock(session, key_id, etag.as_ref()).await?;
     not_deleted(&before)?;
@@ -97,5 +98,6 @@ async fn rotate(
     let mut after = before.clone();
     after.update_time = now;
     keys::update(session, &after).await?;
-    finish(session, actor, ACTION, Some((&before, ended)), key_id, now).await
+    let entry = Entry { actor, action: ACTION, adds_tokens: true };
+    finish(session, entry, Some((&before, ended)), key_id, now).await
 }

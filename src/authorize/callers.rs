@@ -4,18 +4,18 @@
 //! scopes are looked at; each call anew, so that revoking the key stops its callers. Observe mode never applies
 //! here. Which certificate stands for which key is set where the service listens.
 
+use std::io::{Cursor, Write as _};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-
-use super::{AuthorizeError, Authorizer, Freshness, Proof};
+use super::prove::Whose;
+use super::{AuthorizeError, Authorizer, Freshness};
+use crate::cache::{CachedKey, Wanted};
 use crate::call;
 use crate::policy::{
-    AccessRequest, CheckSet, Dimension, DimensionSet, Key, KeyId, KeyPolicy, KeySnapshot, Reason,
-    SCOPE_ADMIN, SCOPE_AUTHORIZE, SCOPE_READ, Scope, UserId, evaluate,
+    AccessRequest, Dimension, DimensionSet, KeyId, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
+    SCOPE_READ, UserId, evaluate,
 };
-use crate::storage::keys;
-use crate::storage::secrets::Whose;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,19 @@ pub enum CallerError {
 }
 
 impl Authorizer {
+    /// Lets a caller in by its token as memory knows it, or says why not; `None` where memory cannot tell: then
+    /// [`Authorizer::authenticate`] can.
+    #[must_use]
+    pub fn authenticate_now(
+        &self,
+        token: &[u8],
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Option<Result<Caller, CallerError>> {
+        let proof = self.prove_now(token, Whose::Operators, Revision::ZERO)?;
+        Some(self.let_in(proof.key, peer, needed).map_err(Refused::by_token))
+    }
+
     /// Lets a caller in by its token, or says why not.
     ///
     /// # Errors
@@ -91,10 +104,21 @@ impl Authorizer {
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Result<Caller, CallerError> {
-        let Proof { key, .. } = self.prove(token, Whose::Operators, Freshness::NONE).await?;
-        let now = self.clock.now();
-        let proven = key.filter(|key| key.grace_end.is_none_or(|end| now < end));
-        admit(proven.ok_or(CallerError::Unknown)?.key, peer, needed, now)
+        let proof = self.prove(token, Whose::Operators, Freshness::NONE).await?;
+        self.let_in(proof.key, peer, needed).map_err(Refused::by_token)
+    }
+
+    /// Lets a caller in whose verified certificate stands for a key, as memory knows it; `None` as of
+    /// [`Authorizer::authenticate_now`].
+    #[must_use]
+    pub fn authenticate_certificate_now(
+        &self,
+        key_id: KeyId,
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Option<Result<Caller, CallerError>> {
+        let key = self.find_now(&Wanted::Key(key_id))?;
+        Some(self.let_in(key, peer, needed).map_err(Refused::by_certificate))
     }
 
     /// Lets a caller in whose verified certificate stands for a key, or says why not.
@@ -107,40 +131,107 @@ impl Authorizer {
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Result<Caller, CallerError> {
-        let key = self.store.read("callers.key", |connection| Box::pin(keys::get(connection, key_id))).await;
-        let key = key.map_err(AuthorizeError::from)?;
-        let now = self.clock.now();
-        admit(key.ok_or(CallerError::Certificate)?, peer, needed, now).map_err(|error| match error {
-            CallerError::Unknown => CallerError::Certificate,
-            other => other,
-        })
+        let key = self.find(Wanted::Key(key_id)).await?;
+        self.let_in(key, peer, needed).map_err(Refused::by_certificate)
+    }
+
+    /// Checks 1 to 5 and the scopes. Allocates nothing.
+    fn let_in(
+        &self,
+        key: Option<Arc<CachedKey>>,
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Result<Caller, Refused> {
+        let now = self.0.clock.now();
+        let key = key.filter(|key| key.grace_end().is_none_or(|end| now < end)).ok_or(Refused::Key)?;
+        let address = peer.map(AddressText::of);
+        let access = AccessRequest {
+            client_ip: address.as_ref().map(AddressText::as_bytes),
+            not_applicable: DimensionSet::EMPTY
+                .with(Dimension::Model)
+                .with(Dimension::Endpoint)
+                .with(Dimension::Chatbot),
+            ..AccessRequest::default()
+        };
+        let decision = evaluate(key.snapshot(), &access, now);
+        // Nothing is only observed here: the first failure counts, whichever way it was reported.
+        match decision.denied.into_iter().chain(decision.observed).min() {
+            None => {}
+            Some(Reason::IpNotAllowed) => return Err(Refused::Address(key.key_id())),
+            Some(_) => return Err(Refused::Key),
+        }
+        call::note_caller(key.key_id().get());
+        // Only the operator's keys may hold reserved scopes; a row that says otherwise grants nothing.
+        let is_operator = key.user_id() == UserId::OPERATOR;
+        let granted = |asked: &str| is_operator && key.snapshot().grants_scope(asked);
+        let is_admin = granted(SCOPE_ADMIN);
+        if is_admin || granted(needed.scope()) {
+            return Ok(Caller { key_id: Some(key.key_id()), is_admin, peer });
+        }
+        Err(Refused::Scope(needed, key.key_id()))
     }
 }
 
-/// Checks 1 to 5 and the scopes.
-fn admit(key: Key, peer: Option<IpAddr>, needed: Needed, now: DateTime<Utc>) -> Result<Caller, CallerError> {
-    let policy = KeyPolicy { observe: CheckSet::EMPTY, ..key.policy };
-    let address = peer.map(|peer| peer.to_string());
-    let access = AccessRequest {
-        client_ip: address.as_deref().map(str::as_bytes),
-        not_applicable: DimensionSet::EMPTY
-            .with(Dimension::Model)
-            .with(Dimension::Endpoint)
-            .with(Dimension::Chatbot),
-        ..AccessRequest::default()
-    };
-    match evaluate(&KeySnapshot::compile(&policy), &access, now).denied {
-        None => {}
-        Some(Reason::IpNotAllowed) => return Err(CallerError::Address(key.key_id)),
-        Some(_) => return Err(CallerError::Unknown),
+/// What a key is refused for, however its caller came by it.
+enum Refused {
+    /// It is missing or does not work.
+    Key,
+    Address(KeyId),
+    Scope(Needed, KeyId),
+}
+
+impl Refused {
+    fn by_token(self) -> CallerError {
+        match self {
+            Self::Key => CallerError::Unknown,
+            Self::Address(key_id) => CallerError::Address(key_id),
+            Self::Scope(needed, key_id) => CallerError::Scope(needed, key_id),
+        }
     }
-    // Only the operator's keys may hold reserved scopes; a row that says otherwise grants nothing.
-    let is_operator = key.user_id == UserId::OPERATOR;
-    let granted = |asked: &str| is_operator && policy.scopes.iter().any(|scope| Scope::grants(scope, asked));
-    call::note_caller(key.key_id.get());
-    let is_admin = granted(SCOPE_ADMIN);
-    if is_admin || granted(needed.scope()) {
-        return Ok(Caller { key_id: Some(key.key_id), is_admin, peer });
+
+    fn by_certificate(self) -> CallerError {
+        match self {
+            Self::Key => CallerError::Certificate,
+            other => other.by_token(),
+        }
     }
-    Err(CallerError::Scope(needed, key.key_id))
+}
+
+/// An address as text, without the heap. The longest has 45 bytes.
+struct AddressText {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl AddressText {
+    fn of(address: IpAddr) -> Self {
+        let mut text = Cursor::new([0; 48]);
+        // There is room for the longest; one that were cut would be no address, and pass no rule.
+        let _written = write!(text, "{address}");
+        let length = usize::try_from(text.position()).unwrap_or_default();
+        Self { bytes: text.into_inner(), length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "2001:db8::1",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            "::ffff:255.255.255.255",
+        ] {
+            assert_eq!(AddressText::of(text.parse().unwrap()).as_bytes(), text.as_bytes());
+        }
+    }
 }

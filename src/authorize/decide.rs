@@ -1,16 +1,16 @@
 //! One request, decided.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::prove::Freshness;
+use chrono::{DateTime, Utc};
+
+use super::prove::{Freshness, Whose};
 use super::warnings::{self, Warning};
 use super::{AuthorizeError, Authorizer, Proof};
-use crate::policy::{
-    AccessRequest, Budget, Check, CheckSet, Decision, Dimension, KeyPolicy, KeySnapshot, KeyState, KeyTotals,
-    Reason, Revision, evaluate,
-};
-use crate::storage::secrets::{ProvenKey, Whose};
-use crate::storage::{budgets, usage};
+use crate::cache::CachedKey;
+use crate::policy::{AccessRequest, Check, CheckSet, Decision, Dimension, Reason, Revision, evaluate};
 use crate::{call, clock};
 
 /// A request to be decided. What the end user controls is any bytes of any length.
@@ -26,9 +26,6 @@ pub struct Question<'a> {
     pub freshness: Freshness,
 }
 
-/// A proven key, shared by an answer.
-pub type KeyFacts = Arc<ProvenKey>;
-
 /// The decision, and what it rests on.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -37,9 +34,9 @@ pub struct Outcome {
     /// The first failure that observe mode let pass.
     pub observed: Option<Reason>,
     /// One sentence on a denial.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// The key, where the token was proven.
-    pub key: Option<KeyFacts>,
+    pub key: Option<Arc<CachedKey>>,
     /// What to know.
     pub warnings: Vec<Warning>,
     /// The state is at least as new as this.
@@ -68,24 +65,15 @@ pub struct FilterOutcome {
     pub allowed: Vec<usize>,
 }
 
-/// A key's own view.
-#[derive(Clone, Debug)]
-pub struct Introspection {
-    /// The key and where it stands, where the token was proven.
-    pub key: Option<(KeyFacts, KeyState)>,
-    /// Why the token cannot be used at all (checks 1 to 4).
-    pub reason: Option<Reason>,
-    /// What it has used.
-    pub totals: KeyTotals,
-    /// Budgets of the key and its owner.
-    pub budgets: Vec<Budget>,
-    /// What to know.
-    pub warnings: Vec<Warning>,
-    /// The state is at least as new as this.
-    pub revision: Revision,
-}
-
 impl Authorizer {
+    /// Decides one request by what memory knows; `None` where memory cannot tell: then [`Authorizer::authorize`] can.
+    #[must_use]
+    pub fn authorize_now(&self, question: &Question<'_>) -> Option<Outcome> {
+        let began = clock::monotonic_now();
+        let proof = self.prove_now(question.token, Whose::Anyones, question.freshness.min_revision)?;
+        Some(self.conclude(proof, question, began))
+    }
+
     /// Decides one request.
     ///
     /// # Errors
@@ -93,17 +81,24 @@ impl Authorizer {
     pub async fn authorize(&self, question: Question<'_>) -> Result<Outcome, AuthorizeError> {
         let began = clock::monotonic_now();
         let proof = self.prove(question.token, Whose::Anyones, question.freshness).await;
-        let proof = proof.inspect_err(|_| self.metrics.took(None, clock::since(began)))?;
-        let outcome = self.decide(proof, &question.access);
-        self.metrics.took(Some(outcome.denied.is_none()), clock::since(began));
-        self.metrics.count(outcome.denied, outcome.observed);
+        let proof = proof.inspect_err(|_| self.0.metrics.took(None, clock::since(began)))?;
+        Ok(self.conclude(proof, &question, began))
+    }
+
+    /// Decides, and records what was decided.
+    fn conclude(&self, proof: Proof, question: &Question<'_>, began: Instant) -> Outcome {
+        let inner = &*self.0;
+        let now = inner.clock.now();
+        let outcome = decide(proof, &question.access, now);
+        inner.metrics.took(Some(outcome.denied.is_none()), clock::since(began));
+        inner.metrics.count(outcome.denied, outcome.observed);
         if outcome.denied.is_none()
             && !question.dry_run
             && let Some(key) = &outcome.key
         {
-            self.uses.count(key.key.key_id, self.clock.now());
+            inner.uses.count(key.key_id(), now);
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Decides the context and each model. Counts nothing.
@@ -112,18 +107,18 @@ impl Authorizer {
     /// [`AuthorizeError`]: no decision was made.
     pub async fn filter_models(&self, question: FilterQuestion<'_>) -> Result<FilterOutcome, AuthorizeError> {
         let proof = self.prove(question.token, Whose::Anyones, question.freshness).await?;
+        let metrics = &self.0.metrics;
         let not_applicable = question.access.not_applicable.with(Dimension::Model);
         let access = AccessRequest { model: None, not_applicable, ..question.access };
-        let mut context = self.decide(proof, &access);
+        let mut context = decide(proof, &access, self.0.clock.now());
         let mut allowed = Vec::new();
         let Some(key) = context.key.clone().filter(|_| context.denied.is_none()) else {
-            self.metrics.count(context.denied, context.observed);
+            metrics.count(context.denied, context.observed);
             return Ok(FilterOutcome { context, allowed });
         };
-        let policy = self.effective_policy(&key);
-        let is_observed = policy.observe.contains(Check::Models);
+        let is_observed = key.snapshot().observed_checks().contains(Check::Models);
         // Without observe mode, to tell what it let pass.
-        let strict = KeySnapshot::compile(&KeyPolicy { observe: CheckSet::EMPTY, ..policy });
+        let strict = key.snapshot().observing(CheckSet::EMPTY);
         for (position, model) in question.models.iter().enumerate() {
             let is_allowed = strict.allows_model(model.as_bytes());
             if !is_allowed && is_observed {
@@ -133,79 +128,29 @@ impl Authorizer {
                 allowed.push(position);
             }
         }
-        self.metrics.count(context.denied, context.observed);
+        metrics.count(context.denied, context.observed);
         Ok(FilterOutcome { context, allowed })
     }
+}
 
-    /// What a key may know of itself.
-    ///
-    /// # Errors
-    /// [`AuthorizeError`]: nothing is known of the token then.
-    pub async fn introspect(&self, token: &[u8]) -> Result<Introspection, AuthorizeError> {
-        let Proof { key, revision } = self.prove(token, Whose::Anyones, Freshness::NONE).await?;
-        let now = self.clock.now();
-        let usable = key.filter(|key| key.grace_end.is_none_or(|end| now < end) && !key.key.policy.deleted);
-        let Some(key) = usable else {
-            return Ok(Introspection {
-                key: None,
-                reason: Some(Reason::KeyInvalid),
-                totals: KeyTotals::default(),
-                budgets: Vec::new(),
-                warnings: Vec::new(),
-                revision,
-            });
-        };
-        let (key_id, user_id) = (key.key.key_id, key.key.user_id);
-        call::note_key(key_id.get());
-        let (totals, budgets) = self
-            .store
-            .snapshot("introspect", move |connection| {
-                Box::pin(async move {
-                    let totals = usage::totals(connection, &[key_id]).await?;
-                    let budgets = budgets::of(connection, Some(key_id), Some(user_id), now).await?;
-                    Ok((totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default(), budgets))
-                })
-            })
-            .await?;
-        let state = key.key.policy.state(now);
-        let reason = match state {
-            KeyState::Active => None,
-            KeyState::Deleted => Some(Reason::KeyInvalid),
-            KeyState::Revoked => Some(Reason::KeyRevoked),
-            KeyState::OwnerDisabled => Some(Reason::OwnerDisabled),
-            KeyState::Expired => Some(Reason::KeyExpired),
-        };
-        let warnings = warnings::of(&key, now);
-        Ok(Introspection { key: Some((Arc::new(key), state)), reason, totals, budgets, warnings, revision })
+/// The pure part. `now` was read after the key was looked up.
+fn decide(proof: Proof, access: &AccessRequest<'_>, now: DateTime<Utc>) -> Outcome {
+    let Proof { key, revision } = proof;
+    let Some(key) = key.filter(|key| key.grace_end().is_none_or(|end| now < end)) else {
+        return Outcome::invalid(revision);
+    };
+    call::note_key(key.key_id().get());
+    let decision = evaluate(key.snapshot(), access, now);
+    if decision.denied == Some(Reason::KeyInvalid) {
+        return Outcome::invalid(revision);
     }
-
-    /// The pure part. Reads the clock after the state was read.
-    fn decide(&self, proof: Proof, access: &AccessRequest<'_>) -> Outcome {
-        let Proof { key, revision } = proof;
-        let now = self.clock.now();
-        let Some(key) = key.filter(|key| key.grace_end.is_none_or(|end| now < end)) else {
-            return Outcome::invalid(revision);
-        };
-        call::note_key(key.key.key_id.get());
-        let snapshot = KeySnapshot::compile(&self.effective_policy(&key));
-        let decision = evaluate(&snapshot, access, now);
-        if decision.denied == Some(Reason::KeyInvalid) {
-            return Outcome::invalid(revision);
-        }
-        Outcome {
-            denied: decision.denied,
-            observed: decision.observed,
-            message: message(&decision),
-            warnings: warnings::of(&key, now),
-            key: Some(Arc::new(key)),
-            revision,
-        }
-    }
-
-    fn effective_policy(&self, key: &ProvenKey) -> KeyPolicy {
-        let mut policy = key.key.policy.clone();
-        policy.observe = policy.observe.union(self.observe);
-        policy
+    Outcome {
+        denied: decision.denied,
+        observed: decision.observed,
+        message: message(&decision),
+        warnings: warnings::of(&key, now),
+        key: Some(key),
+        revision,
     }
 }
 
@@ -215,7 +160,7 @@ impl Outcome {
         Self {
             denied: Some(Reason::KeyInvalid),
             observed: None,
-            message: Reason::KeyInvalid.message().to_owned(),
+            message: Reason::KeyInvalid.message().into(),
             key: None,
             warnings: Vec::new(),
             revision,
@@ -223,10 +168,10 @@ impl Outcome {
     }
 }
 
-fn message(decision: &Decision<'_>) -> String {
+fn message(decision: &Decision<'_>) -> Cow<'static, str> {
     match (decision.denied, decision.missing) {
-        (None, _) => String::new(),
-        (Some(reason), Some(missing)) => format!("{} Missing: {missing}.", reason.message()),
-        (Some(reason), None) => reason.message().to_owned(),
+        (None, _) => "".into(),
+        (Some(reason), Some(missing)) => format!("{} Missing: {missing}.", reason.message()).into(),
+        (Some(reason), None) => reason.message().into(),
     }
 }

@@ -1,22 +1,20 @@
 //! From a presented token to its key: check 1 of the decision.
 //!
-//! The digest leads to the row. A secret that has no digest yet (an imported one, or one whose pepper was
-//! lost) is proven by bcrypt, once, and gets its digest then. Every way of being wrong ends in the same
+//! The digest leads to the key: in memory, else in the store. A secret that has no digest yet (an imported one, or one
+//! whose pepper was lost) is proven by bcrypt, once, and gets its digest then. Every way of being wrong ends in the same
 //! "no key".
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
 
 use super::Authorizer;
-use crate::clock;
-use crate::metrics::ProofOutcome;
+use crate::cache::{Cached, CachedKey, LoadError, Loaded, Lookup, Wanted};
+use crate::metrics::{ProofMetrics, ProofOutcome};
 use crate::policy::Revision;
-use crate::storage::secrets::{self, DigestOutcome, ProvenKey, Whose};
-use crate::storage::{StorageError, changes};
-use crate::token::{BcryptError, Digest, PepperMark, Presented};
+use crate::storage::StorageError;
+use crate::token::{BcryptError, Presented};
 
 /// Why no decision was made.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +23,15 @@ pub enum AuthorizeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StorageError),
+    /// The key could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Too many tokens wait for bcrypt: try again later.
     #[error("too many tokens wait to be proven")]
     Overloaded,
+    /// Too many tokens that begin like this one were wrong: try again later.
+    #[error("too many tokens that begin like this one could not be proven")]
+    Throttled,
     /// bcrypt failed: a defect.
     #[error("bcrypt: {0}")]
     Bcrypt(BcryptError),
@@ -39,6 +43,9 @@ pub enum AuthorizeError {
         /// What there is.
         head: Revision,
     },
+    /// This replica could not follow the changes for so long that what it knows is not to be decided by.
+    #[error("this replica has lost touch with the changes of keys")]
+    StateTooOld,
 }
 
 impl From<BcryptError> for AuthorizeError {
@@ -54,7 +61,7 @@ impl From<BcryptError> for AuthorizeError {
 #[derive(Clone, Debug)]
 pub struct Proof {
     /// The key, if the token is one's. `None` says nothing about why.
-    pub key: Option<ProvenKey>,
+    pub key: Option<Arc<CachedKey>>,
     /// The state is at least as new as this.
     pub revision: Revision,
 }
@@ -69,68 +76,65 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Whatever the store says now.
+    /// Whatever is known now.
     pub const NONE: Self = Self { min_revision: Revision::ZERO, wait_max: Duration::ZERO };
 }
 
-/// How often the store is asked again while waiting for a revision.
-const REVISION_POLL: Duration = Duration::from_millis(25);
-
-/// Tokens that are being proven by bcrypt: several calls with the same token take turns, so that the first
-/// proves it for all. Entries go with their last caller.
-#[derive(Debug, Default)]
-pub(super) struct Upgrades(Mutex<HashMap<Digest, Weak<Turn>>>);
-
-type Turn = AsyncMutex<Option<Refusal>>;
-
-/// What the last turn found where the token is nobody's. It holds for calls that came before it began: they
-/// would read no older state.
-#[derive(Clone, Copy, Debug)]
-struct Refusal {
-    began: Instant,
-    revision: Revision,
-}
-
-impl Upgrades {
-    fn turn(&self, digest: Digest) -> Arc<Turn> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
-            return turn;
-        }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(AsyncMutex::new(None));
-        turns.insert(digest, Arc::downgrade(&turn));
-        turn
-    }
+/// Whose token it is meant to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    /// Any owner's.
+    Anyones,
+    /// The operator's: no other key can be a caller's. So bcrypt is not run for other keys: a caller that is nobody's
+    /// must not take the threads that imported tokens wait for.
+    Operators,
 }
 
 impl Authorizer {
-    /// Waits until the store has reached a revision.
-    async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
-        if freshness.min_revision == Revision::ZERO {
-            return Ok(());
-        }
-        let deadline = clock::monotonic_now() + freshness.wait_max;
-        loop {
-            let head = self.store.read("revision", |connection| Box::pin(changes::head(connection))).await?;
-            if head >= freshness.min_revision {
-                return Ok(());
-            }
-            if clock::monotonic_now() + REVISION_POLL >= deadline {
-                return Err(AuthorizeError::RevisionNotReached { wanted: freshness.min_revision, head });
-            }
-            tokio::time::sleep(REVISION_POLL).await;
+    pub(super) fn proofs(&self, whose: Whose) -> &ProofMetrics {
+        match whose {
+            Whose::Anyones => &self.0.metrics.judged,
+            Whose::Operators => &self.0.metrics.callers,
         }
     }
 
-    /// Finds the key of a token, in state at least as new as `freshness` asks. `None` for every way of being
-    /// wrong: malformed, unknown, a look-alike.
+    /// The key of a token as memory knows it, in state at least as new as `min_revision`. `None` where memory cannot
+    /// tell, or must not be trusted.
     ///
-    /// `whose` bounds what bcrypt is run for: a caller that is nobody's must not take the threads that imported
-    /// tokens wait for.
-    ///
-    /// A malformed token (a wrong checksum, say) is refused without a look at the store: the answer rests on
-    /// no state, so its revision is 0.
+    /// A malformed token (a wrong checksum, say) is refused without a look at anything: the answer rests on no state, so
+    /// its revision is 0.
+    pub(super) fn prove_now(&self, token: &[u8], whose: Whose, min_revision: Revision) -> Option<Proof> {
+        let inner = &*self.0;
+        let Ok(presented) = Presented::classify(token, &inner.brand) else {
+            self.proofs(whose).count(ProofOutcome::Malformed);
+            return Some(Proof { key: None, revision: Revision::ZERO });
+        };
+        let view = inner.cache.view()?;
+        if view.revision() < min_revision {
+            return None;
+        }
+        let (_, digest) = inner.peppers.digest_current(presented.bytes());
+        let (key, outcome) = match view.get(&Lookup::Token(digest)) {
+            Cached::Key(key) => {
+                inner.lookups.hits.increment();
+                if view.claims_refresh(&key) {
+                    inner.loader.refresh(Wanted::token(presented, &inner.peppers));
+                }
+                (Some(key), ProofOutcome::Digest)
+            }
+            Cached::Unknown => {
+                inner.lookups.unknown_hits.increment();
+                (None, ProofOutcome::Unknown)
+            }
+            Cached::Missing => return None,
+        };
+        self.proofs(whose).count(outcome);
+        inner.metrics.saw(view.revision());
+        Some(Proof { key, revision: view.revision() })
+    }
+
+    /// The key of a token, in state at least as new as `freshness` asks. `None` for every way of being wrong:
+    /// malformed, unknown, a look-alike.
     ///
     /// # Errors
     /// [`AuthorizeError`]: nothing is known of the token then.
@@ -140,102 +144,99 @@ impl Authorizer {
         whose: Whose,
         freshness: Freshness,
     ) -> Result<Proof, AuthorizeError> {
-        let counts = match whose {
-            Whose::Anyones => &self.metrics.judged,
-            Whose::Operators => &self.metrics.callers,
-        };
-        let Ok(presented) = Presented::classify(token, &self.brand) else {
+        if let Some(proof) = self.prove_now(token, whose, freshness.min_revision) {
+            return Ok(proof);
+        }
+        if freshness.min_revision > self.0.cache.applied() {
+            self.await_revision(freshness).await?;
+            if let Some(proof) = self.prove_now(token, whose, freshness.min_revision) {
+                return Ok(proof);
+            }
+        }
+        let proof = self.prove_by_load(token, whose).await?;
+        // Time has passed.
+        if !self.0.cache.is_trusted() {
+            return Err(AuthorizeError::StateTooOld);
+        }
+        Ok(proof)
+    }
+
+    async fn prove_by_load(&self, token: &[u8], whose: Whose) -> Result<Proof, AuthorizeError> {
+        let inner = &*self.0;
+        let counts = self.proofs(whose);
+        let Ok(presented) = Presented::classify(token, &inner.brand) else {
             counts.count(ProofOutcome::Malformed);
             return Ok(Proof { key: None, revision: Revision::ZERO });
         };
-        self.await_revision(freshness).await?;
-        let digests = self.peppers.digests(presented.bytes());
-        let proof = self.find(&digests).await?;
-        self.metrics.saw(proof.revision);
-        if proof.key.is_some() {
-            counts.count(ProofOutcome::Digest);
-            return Ok(proof);
-        }
-        let proof = self.prove_by_bcrypt(presented, whose, &digests, proof).await?;
-        counts.count(if proof.key.is_some() { ProofOutcome::Bcrypt } else { ProofOutcome::Unknown });
-        Ok(proof)
-    }
-
-    async fn find(&self, digests: &[(&PepperMark, Digest)]) -> Result<Proof, AuthorizeError> {
-        let digests: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
-        let (key, revision) = self
-            .store
-            .read("secrets.find_by_digest", |connection| {
-                Box::pin(async move { secrets::find_by_digest(connection, &digests).await })
-            })
-            .await?;
+        // Before the load: what it reads is at least as new, or else it is repeated.
+        let revision = inner.cache.view().ok_or(AuthorizeError::StateTooOld)?.revision();
+        inner.lookups.misses.increment();
+        inner.metrics.saw(revision);
+        let (key, outcome) = match inner.loader.load(Wanted::token(presented, &inner.peppers)).await? {
+            Loaded::Key(key) => (Some(key), ProofOutcome::Digest),
+            Loaded::Unknown => (None, ProofOutcome::Unknown),
+            Loaded::Open(candidates) => {
+                let key = self.prove_by_bcrypt(presented, whose, &candidates).await?;
+                let outcome = if key.is_some() { ProofOutcome::Bcrypt } else { ProofOutcome::Unknown };
+                (key, outcome)
+            }
+        };
+        counts.count(outcome);
         Ok(Proof { key, revision })
     }
 
-    async fn prove_by_bcrypt(
-        &self,
-        presented: Presented<'_>,
-        whose: Whose,
-        digests: &[(&PepperMark, Digest)],
-        unknown: Proof,
-    ) -> Result<Proof, AuthorizeError> {
-        // A secret gets its digest at any moment, from another call or another replica. So the digests are
-        // looked up after each look at what has none: whatever left the second is in the first by then.
-        let candidates = self.candidates(presented.prefix(), whose).await?;
-        if !candidates.prefix_is_known {
-            return Ok(unknown);
+    /// Waits until memory has reached a revision.
+    async fn await_revision(&self, freshness: Freshness) -> Result<(), AuthorizeError> {
+        let Freshness { min_revision, wait_max } = freshness;
+        let mut applied = self.0.cache.watch();
+        self.0.cache.hurry();
+        let reached = timeout(wait_max, applied.wait_for(|at| at.revision >= min_revision)).await;
+        if matches!(reached, Ok(Ok(_))) {
+            return Ok(());
         }
-        if candidates.open.is_empty() {
-            return self.find(digests).await;
-        }
-        let (pepper, digest) = self.peppers.digest_current(presented.bytes());
-        let turn = self.upgrades.turn(digest);
-        let arrived = clock::monotonic_now();
-        let mut last = turn.lock().await;
-        if let Some(refusal) = last.filter(|refusal| refusal.began >= arrived) {
-            return Ok(Proof { key: None, revision: refusal.revision });
-        }
-        let began = clock::monotonic_now();
-        let candidates = self.candidates(presented.prefix(), whose).await?;
-        let proof = self.find(digests).await?;
-        if proof.key.is_some() {
-            return Ok(proof);
-        }
-        for candidate in candidates.open {
-            if !self.bcrypt.verify(presented.to_token(), candidate.key_hash.clone()).await? {
-                continue;
-            }
-            let pepper = pepper.clone();
-            let outcome = self
-                .store
-                .write::<_, StorageError, _>("secrets.store_proven_digest", move |connection| {
-                    Box::pin(async move {
-                        let (secret, hash) = (candidate.secret_id, &candidate.key_hash);
-                        secrets::store_proven_digest(connection, secret, hash, &pepper, &digest).await
-                    })
-                })
-                .await?;
-            // Read anew either way: time has passed, and the key may have been revoked or rotated.
-            match outcome {
-                DigestOutcome::Stored => self.metrics.digests_stored.increment(),
-                DigestOutcome::SecretChanged => {}
-            }
-            return self.find(digests).await;
-        }
-        *last = Some(Refusal { began, revision: proof.revision });
-        Ok(proof)
+        Err(AuthorizeError::RevisionNotReached { wanted: min_revision, head: self.0.cache.applied() })
     }
 
-    async fn candidates(
-        &self,
-        key_prefix: &str,
-        whose: Whose,
-    ) -> Result<secrets::Candidates, AuthorizeError> {
-        let peppers: Vec<String> = self.peppers.marks().map(|mark| mark.as_str().to_owned()).collect();
-        let key_prefix = key_prefix.to_owned();
-        let candidates = self.store.read("secrets.candidates", |connection| {
-            Box::pin(async move { secrets::candidates(connection, &key_prefix, &peppers, whose).await })
-        });
-        Ok(candidates.await?)
+    /// The key itself as memory knows it, whatever its tokens; outer `None` as of [`Authorizer::prove_now`].
+    pub(super) fn find_now(&self, wanted: &Wanted) -> Option<Option<Arc<CachedKey>>> {
+        let inner = &*self.0;
+        let view = inner.cache.view()?;
+        match view.get(&wanted.lookup()) {
+            Cached::Key(key) => {
+                inner.lookups.hits.increment();
+                if view.claims_refresh(&key) {
+                    inner.loader.refresh(wanted.clone());
+                }
+                Some(Some(key))
+            }
+            Cached::Unknown => {
+                inner.lookups.unknown_hits.increment();
+                Some(None)
+            }
+            Cached::Missing => None,
+        }
+    }
+
+    /// The key itself.
+    ///
+    /// # Errors
+    /// [`AuthorizeError`].
+    pub(super) async fn find(&self, wanted: Wanted) -> Result<Option<Arc<CachedKey>>, AuthorizeError> {
+        if let Some(found) = self.find_now(&wanted) {
+            return Ok(found);
+        }
+        let inner = &*self.0;
+        if !inner.cache.is_trusted() {
+            return Err(AuthorizeError::StateTooOld);
+        }
+        inner.lookups.misses.increment();
+        let loaded = inner.loader.load(wanted).await?;
+        if !inner.cache.is_trusted() {
+            return Err(AuthorizeError::StateTooOld);
+        }
+        Ok(match loaded {
+            Loaded::Key(key) => Some(key),
+            Loaded::Unknown | Loaded::Open(_) => None,
+        })
     }
 }

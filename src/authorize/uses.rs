@@ -1,29 +1,45 @@
 //! Counts ALLOWs in memory, and adds them to the totals of their keys once a second and on drain.
 //!
-//! A killed process loses what it has not flushed: at most its last second. A store
+//! Each thread counts in a part of its own (or shares it with few others), so that cores do not wait for each other's
+//! locks; a flush adds the parts up. A killed process loses what it has not flushed: at most its last second. A store
 //! out of reach keeps the counts here: they are bounded by the number of keys, and by [`KEYS_MAX`].
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use crate::metrics::DecisionMetrics;
+use crate::metrics::{DecisionMetrics, SHARDS, shard};
 use crate::policy::KeyId;
 use crate::storage::usage::{self, Uses};
 use crate::storage::{StorageError, Store};
 
-/// At most so many keys are counted between two flushes. What comes beyond it is not counted, and said
-/// once in the log between two flushes.
+/// At most so many keys are counted between two flushes, a key that several threads count as often. What comes beyond it
+/// is not counted, and said once in the log between two flushes.
 const KEYS_MAX: usize = 1_000_000;
 /// So many keys are written in one statement.
 const BATCH_MAX: usize = 5_000;
 
+type Counts = HashMap<KeyId, Uses>;
+
+/// The counts of few threads, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Part(Mutex<Counts>);
+
+impl Part {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// ALLOWs since the last flush, by key.
 #[derive(Debug)]
 pub struct UseCounter {
-    counts: Mutex<HashMap<KeyId, Uses>>,
+    parts: [Part; SHARDS],
+    /// Keys in all parts. Written only when a key comes into one, or all go.
+    keys: AtomicUsize,
     metrics: Arc<DecisionMetrics>,
     /// Something was lost since the last flush, and said so.
     is_full: AtomicBool,
@@ -33,7 +49,12 @@ impl UseCounter {
     /// A counter of nothing yet.
     #[must_use]
     pub fn new(metrics: Arc<DecisionMetrics>) -> Self {
-        Self { counts: Mutex::default(), metrics, is_full: AtomicBool::new(false) }
+        Self {
+            parts: Default::default(),
+            keys: AtomicUsize::new(0),
+            metrics,
+            is_full: AtomicBool::new(false),
+        }
     }
 
     /// Counts one ALLOW.
@@ -42,19 +63,38 @@ impl UseCounter {
     }
 
     fn add(&self, uses: Uses) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let [first, ..] = &self.parts;
+        let mut counts = self.parts.get(shard()).unwrap_or(first).counts();
         if let Some(known) = counts.get_mut(&uses.key_id) {
-            known.count = known.count.saturating_add(uses.count);
-            known.last_used_time = known.last_used_time.max(uses.last_used_time);
-        } else if counts.len() < KEYS_MAX {
+            *known = sum(*known, uses);
+            return;
+        }
+        let keys = self.keys.fetch_add(1, Ordering::Relaxed) + 1;
+        if keys <= KEYS_MAX {
             counts.insert(uses.key_id, uses);
-        } else {
-            self.metrics.dropped_uses.add(u64::try_from(uses.count).unwrap_or_default());
-            if !self.is_full.swap(true, Ordering::Relaxed) {
-                tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
+            self.metrics.set_uses_pending(keys);
+            return;
+        }
+        self.keys.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.dropped_uses.add(u64::try_from(uses.count).unwrap_or_default());
+        if !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
+        }
+    }
+
+    /// Takes all counts, added up.
+    fn take(&self) -> Counts {
+        let mut all = Counts::new();
+        for part in &self.parts {
+            // Room for as many again is made before the lock is taken, and not while calls wait for it.
+            let room = Counts::with_capacity(part.counts().len());
+            let taken = std::mem::replace(&mut *part.counts(), room);
+            self.keys.fetch_sub(taken.len(), Ordering::Relaxed);
+            for (key_id, uses) in taken {
+                all.entry(key_id).and_modify(|known| *known = sum(*known, uses)).or_insert(uses);
             }
         }
-        self.metrics.set_uses_pending(counts.len());
+        all
     }
 
     /// Adds what was counted to the store. What could not be written is kept for the next flush.
@@ -64,7 +104,7 @@ impl UseCounter {
     /// lost. They are for people and decide nothing.
     pub async fn flush(&self, store: &Store) -> Result<(), StorageError> {
         self.is_full.store(false, Ordering::Relaxed);
-        let counted = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        let counted = self.take();
         if counted.is_empty() {
             return Ok(());
         }
@@ -81,8 +121,16 @@ impl UseCounter {
         }
         let outcome = if written.is_ok() { &self.metrics.flushes } else { &self.metrics.failed_flushes };
         outcome.increment();
-        self.metrics.set_uses_pending(self.counts.lock().unwrap_or_else(PoisonError::into_inner).len());
+        self.metrics.set_uses_pending(self.keys.load(Ordering::Relaxed));
         written
+    }
+}
+
+fn sum(one: Uses, other: Uses) -> Uses {
+    Uses {
+        key_id: one.key_id,
+        count: one.count.saturating_add(other.count),
+        last_used_time: one.last_used_time.max(other.last_used_time),
     }
 }
 
@@ -92,4 +140,48 @@ async fn write(store: &Store, batch: Vec<Uses>) -> Result<(), StorageError> {
             Box::pin(async move { usage::add_uses(session, &batch).await })
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn key(id: i64) -> KeyId {
+        KeyId::new(id).unwrap()
+    }
+
+    #[test]
+    fn what_many_threads_count_is_added_up_and_taken_once() {
+        let counter = UseCounter::new(Arc::default());
+        let at = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+        thread::scope(|scope| {
+            for number in 0..20 {
+                let counter = &counter;
+                scope.spawn(move || {
+                    for id in 1..=10 {
+                        counter.count(key(id), at(number));
+                    }
+                });
+            }
+        });
+        assert!(counter.keys.load(Ordering::Relaxed) <= 10 * SHARDS);
+        let taken = counter.take();
+        assert_eq!(taken.len(), 10);
+        assert!(taken.values().all(|uses| uses.count == 20 && uses.last_used_time == at(19)));
+        assert!(counter.take().is_empty());
+        assert_eq!(counter.keys.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn beyond_the_bound_keys_are_dropped_and_known_ones_counted_on() {
+        let counter = UseCounter::new(Arc::default());
+        counter.count(key(1), DateTime::UNIX_EPOCH);
+        counter.keys.store(KEYS_MAX, Ordering::Relaxed);
+        counter.count(key(1), DateTime::UNIX_EPOCH);
+        counter.count(key(2), DateTime::UNIX_EPOCH);
+        assert_eq!((counter.metrics.dropped_uses.get(), counter.keys.load(Ordering::Relaxed)), (1, KEYS_MAX));
+        assert_eq!(counter.take().into_values().map(|uses| uses.count).collect::<Vec<_>>(), [2]);
+    }
 }

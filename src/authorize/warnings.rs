@@ -1,9 +1,10 @@
 //! What a caller should know although it does not deny.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::policy::RateLimits;
-use crate::storage::secrets::ProvenKey;
+use crate::cache::CachedKey;
 
 /// A key that expires within this time gets a warning.
 pub const KEY_EXPIRES_SOON: TimeDelta = TimeDelta::days(7);
@@ -25,41 +26,34 @@ pub struct Warning {
     /// What it is about.
     pub kind: WarningKind,
     /// One sentence.
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
-/// All warnings of a key at `now`.
-pub(super) fn of(key: &ProvenKey, now: DateTime<Utc>) -> Vec<Warning> {
+/// All warnings of a key at `now`. Allocates nothing where there are none.
+pub(super) fn of(key: &CachedKey, now: DateTime<Utc>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |kind, message| warnings.push(Warning { kind, message });
-    if let Some(expire) = key.key.policy.expire_time
+    if let Some(expire) = key.snapshot().expire_time()
         && now < expire
         && expire - now <= KEY_EXPIRES_SOON
     {
-        warn(WarningKind::KeyExpiresSoon, format!("the key expires at {}", expire.format("%FT%TZ")));
+        let message = format!("the key expires at {}", expire.format("%FT%TZ"));
+        warn(WarningKind::KeyExpiresSoon, message.into());
     }
-    if let Some(end) = key.grace_end {
+    if let Some(end) = key.grace_end() {
         let end = end.format("%FT%TZ");
-        warn(
-            WarningKind::OldTokenInGrace,
-            format!("the token was rotated away and works until {end}; use the new one"),
-        );
+        let message = format!("the token was rotated away and works until {end}; use the new one");
+        warn(WarningKind::OldTokenInGrace, message.into());
     }
-    for (subject, limits) in [("key", key.key.rate_limits), ("owner", key.owner_rate_limits)] {
-        for name in names(limits) {
-            let message = format!("{subject}.rate_limits.{name} is stored but not enforced by this version");
-            warn(WarningKind::NotEnforced, message);
+    let limits = key.not_enforced();
+    for (is_there, message) in [
+        (limits.key_limits, "key.rate_limits are stored but not enforced by this version"),
+        (limits.owner_limits, "owner.rate_limits are stored but not enforced by this version"),
+        (limits.budgets, "budgets are stored but not enforced by this version"),
+    ] {
+        if is_there {
+            warn(WarningKind::NotEnforced, message.into());
         }
     }
-    for budget in &key.budgets {
-        let message = format!("budgets/{budget} is stored but not enforced by this version");
-        warn(WarningKind::NotEnforced, message);
-    }
     warnings
-}
-
-fn names(limits: RateLimits) -> impl Iterator<Item = String> {
-    [("requests", limits.requests), ("tokens", limits.tokens)]
-        .into_iter()
-        .flat_map(|(metric, windows)| windows.iter().map(move |(window, _, _)| format!("{metric}.{window}")))
 }

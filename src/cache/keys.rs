@@ -84,14 +84,27 @@ impl Keys {
         if let Some(mut index) = shard_of(&self.by_key, by_key) {
             index.insert_unique(by_key, Arc::clone(entry), |entry| spread(entry.key_id().get()));
         }
-        for entry in gone {
-            self.metrics.shrank(entry.bytes());
-            let by_key = spread(entry.key_id().get());
-            if let Some(mut index) = shard_of(&self.by_key, by_key)
-                && let Ok(found) = index.find_entry(by_key, |it| Arc::ptr_eq(it, &entry))
-            {
-                found.remove();
-            }
+        gone.iter().for_each(|entry| self.has_gone(entry));
+    }
+
+    /// Drops the entry of a look-up.
+    pub(super) fn remove(&self, lookup: &Lookup) {
+        let hash = lookup.hash();
+        let removed = shard_of(&self.shards, hash).and_then(|mut shard| shard.remove(lookup, hash, |_| true));
+        if let Some(entry) = removed {
+            entry.drop_out();
+            self.has_gone(&entry);
+        }
+    }
+
+    /// What has left its shard leaves the index too.
+    fn has_gone(&self, entry: &Entry) {
+        self.metrics.shrank(entry.bytes());
+        let by_key = spread(entry.key_id().get());
+        if let Some(mut index) = shard_of(&self.by_key, by_key)
+            && let Ok(found) = index.find_entry(by_key, |it| Arc::ptr_eq(it, entry))
+        {
+            found.remove();
         }
     }
 

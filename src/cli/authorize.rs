@@ -22,6 +22,7 @@ use super::output::{Format, Output, OutputArgs, Tone, plain};
 use super::read_token::read_token;
 use super::table::{Cell, properties_in, summary};
 use super::time::{format_seconds, format_timestamp, parse_duration};
+use crate::grpc::convert::authorize::judged_key;
 use crate::grpc::pb;
 use crate::grpc::pb::authorize_response::{Decision, Reason};
 
@@ -140,7 +141,6 @@ fn shown(answer: &pb::AuthorizeResponse, output: &Output) -> String {
         Decision::Deny => format!("{} {}", output.paint(Tone::Bad, "DENY"), answer.reason().as_str_name()),
         Decision::Unspecified => String::new(),
     };
-    let key = answer.key.clone().unwrap_or_default();
     let observed = match answer.observed_reason() {
         Reason::Unspecified => String::new(),
         reason => format!("{} was only observed", reason.as_str_name()),
@@ -152,7 +152,7 @@ fn shown(answer: &pb::AuthorizeResponse, output: &Output) -> String {
         ("retry after", retry_after.map(format_seconds).unwrap_or_default()),
         ("observed", observed),
     ];
-    if answer.key.is_some() {
+    if let Some(key) = judged_key(answer) {
         rows.extend([
             ("key", format!("{} {}", key.key_id, key.display_name)),
             ("owner", key.user_id.to_string()),

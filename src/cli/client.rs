@@ -44,6 +44,8 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
 const SERVING_PAUSE: Duration = Duration::from_millis(100);
 /// The variables of those who call a server that no flag names.
 pub(super) const VARIABLES: [&str; 2] = [TOKEN, TOKEN_FILE];
+/// After so long without a word the server is asked whether it is there, and given up after as long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// A page of keys with all their patterns may be large.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -122,6 +124,9 @@ impl ServerArgs {
         let endpoint = Endpoint::from(server.clone())
             .user_agent(concat!("keystile/", env!("CARGO_PKG_VERSION")))?
             .connect_timeout(patience)
+            // A watch says nothing for hours: this finds out that nobody is there any more.
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
             .timeout(self.timeout);
         self.tls.connect(&server, endpoint, patience).await
     }

@@ -196,6 +196,9 @@ fn next_for_reason(reason: &str) -> Option<&'static str> {
         }
         "KEY_DELETED" => "`keystile keys undelete` restores it; then it can be changed.",
         "KEY_PURGE_DUE" => "It is gone for good: make another key.",
+        "REVISION_OUT_OF_RANGE" => {
+            "`keystile keys list -o json` shows the keys as they are, and the revision to go on from."
+        }
         "EXPIRATION_TOO_LATE" => {
             "Give fewer days, or let the key live without end: `keystile keys expire --never`."
         }

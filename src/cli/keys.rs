@@ -17,6 +17,7 @@ mod rotate;
 mod settings;
 mod states;
 mod update;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ use super::output::{Output, OutputArgs};
 
 /// Creates, finds, changes, rotates, stops and deletes keys
 ///
-/// The caller's token needs the scope keystile.read for list, get and lookup, keystile.admin for the rest.
+/// The caller's token needs the scope keystile.read for list, get, lookup and watch, keystile.admin for the rest.
 #[derive(Args, Clone, Debug)]
 pub struct Keys {
     #[command(subcommand)]
@@ -58,6 +59,7 @@ enum Command {
     Ungrant(grants::Ungrant),
     Apply(apply::Apply),
     Lookup(lookup::Lookup),
+    Watch(watch::Watch),
 }
 
 impl Keys {
@@ -84,6 +86,7 @@ impl Keys {
             Command::Ungrant(ungrant) => ungrant.run(client, output).await,
             Command::Apply(apply) => apply.run(client, output).await,
             Command::Lookup(lookup) => lookup.run(client, output).await,
+            Command::Watch(watch) => watch.run(client, output).await,
         }
     }
 }

@@ -30,6 +30,15 @@ pub(super) fn at_most(text: &str, max: Duration) -> Result<Duration, String> {
     length.filter(|length| *length <= max).ok_or_else(wanted)
 }
 
+/// Reads a length of time of at least `min` and at most `max`.
+///
+/// # Errors
+/// One sentence that says what would be right.
+pub(super) fn between(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let length = at_most(text, max).ok().filter(|length| *length >= min);
+    length.ok_or_else(|| format!("must be a length of time from {} to {}, as in 10s", write(min), write(max)))
+}
+
 /// The shortest way to write a length of whole milliseconds.
 pub(super) fn write(length: Duration) -> String {
     match (length.as_millis(), length.as_secs()) {
@@ -60,6 +69,13 @@ mod tests {
         for text in ["", "s", "10", "1.5s", "-1s", "121s", "3m", "1h", "1 s", "99999999999999999999s", "1é"]
         {
             assert_eq!(at_most(text, max), told, "{text}");
+        }
+        let min = Duration::from_secs(1);
+        let told = Err("must be a length of time from 1s to 2m, as in 10s".to_owned());
+        assert_eq!(between("1s", min, max), Ok(min));
+        assert_eq!(between("2m", min, max), Ok(max));
+        for text in ["0", "999ms", "121s", "x"] {
+            assert_eq!(between(text, min, max), told, "{text}");
         }
         let told = at_most("x", Duration::from_millis(1500)).unwrap_err();
         assert!(told.contains("up to 1500ms"), "{told}");

@@ -14,7 +14,8 @@ use clap::builder::BoolishValueParser;
 
 use super::fault::unreadable_file;
 use super::{
-    Audit, ConfigFile, Database, Decisions, Drain, Effective, Fault, Faults, Log, Telemetry, Tls, Tokens,
+    Audit, Cache, ConfigFile, Connections, Database, Decisions, Drain, Effective, Fault, Faults, Freshness,
+    Log, Telemetry, Tls, Tokens,
 };
 
 /// The variable that says where gRPC is served.
@@ -40,6 +41,10 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "KEYSTILE_BOOTSTRAP_TOKEN_FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
 
+    /// Connections.
+    #[command(flatten)]
+    pub connections: Connections,
+
     /// TLS.
     #[command(flatten)]
     pub tls: Tls,
@@ -55,6 +60,14 @@ pub struct Serve {
     /// Decisions.
     #[command(flatten)]
     pub decisions: Decisions,
+
+    /// Freshness.
+    #[command(flatten)]
+    pub freshness: Freshness,
+
+    /// Keys in memory.
+    #[command(flatten)]
+    pub cache: Cache,
 
     /// The end.
     #[command(flatten)]
@@ -98,6 +111,7 @@ impl Serve {
         faults.extend(self.tls.faults(self.listen));
         faults.extend(self.database.faults());
         faults.extend(self.tokens.faults());
+        faults.extend(self.cache.faults());
         faults.extend(self.telemetry.faults([Some(self.listen), self.tls.health_listen]));
         Faults::check(faults)
     }

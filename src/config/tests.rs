@@ -52,6 +52,12 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(Ok(serve.tokens.bcrypt_threads), std::thread::available_parallelism().map_err(|_| ()));
     assert_eq!(serve.tokens.bcrypt_queue, 256);
     assert_eq!(serve.decisions.observe, CheckSet::EMPTY);
+    assert_eq!(serve.freshness.max_staleness, Duration::from_secs(30));
+    assert_eq!(serve.freshness.propagation_wait, crate::cache::PROPAGATION_WAIT);
+    assert_eq!((serve.cache.keys, serve.cache.bytes()), (1_000_000, 512 << 20));
+    assert_eq!((serve.cache.unknown, serve.cache.warm_up), (100_000, 0));
+    assert_eq!(serve.cache.refresh, std::time::Duration::from_secs(600));
+    assert_eq!((serve.cache.load_queue, serve.cache.load_queue_each), (8_192, 4_096));
     assert_eq!(serve.log.filter, "info");
     assert_eq!(serve.validate(), Ok(()));
 }
@@ -76,6 +82,13 @@ fn bounds_are_inclusive() {
         ("--bcrypt-threads", "1", "256"),
         ("--bcrypt-queue", "0", "65536"),
         ("--token-brand", "k", "k2345678"),
+        ("--cache-keys", "1000", "100000000"),
+        ("--cache-mib", "1", "1048576"),
+        ("--cache-unknown", "0", "10000000"),
+        ("--cache-refresh", "1s", "1440m"),
+        ("--cache-warm-up", "0", "1000000"),
+        ("--load-queue", "1", "1000000"),
+        ("--load-queue-each", "1", "1000000"),
     ] {
         serve(&[flag, low]);
         serve(&[flag, high]);
@@ -86,12 +99,26 @@ fn bounds_are_inclusive() {
         ("--bcrypt-threads", "0", "257"),
         ("--bcrypt-queue", "-1", "65537"),
         ("--token-brand", "1k", "k23456789"),
+        ("--cache-keys", "999", "100000001"),
+        ("--cache-mib", "0", "1048577"),
+        ("--cache-unknown", "-1", "10000001"),
+        ("--cache-refresh", "999ms", "1441m"),
+        ("--cache-warm-up", "-1", "1000001"),
+        ("--load-queue", "0", "1000001"),
+        ("--load-queue-each", "0", "1000001"),
     ] {
         for value in [below, above] {
             let refusal = refusal(&[&format!("{flag}={value}")]);
             assert!(refusal.contains(flag), "{refusal}");
         }
     }
+}
+
+#[test]
+fn no_caller_has_more_places_than_there_are() {
+    let faults = serve(&["--load-queue=10", "--load-queue-each=11"]).validate().unwrap_err().to_string();
+    assert!(faults.contains("KEYSTILE_LOAD_QUEUE_EACH"), "{faults}");
+    assert_eq!(serve(&["--load-queue=10", "--load-queue-each=10"]).validate(), Ok(()));
 }
 
 #[test]

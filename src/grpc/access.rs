@@ -64,6 +64,16 @@ const ADMIN: [&str; 19] = [
     "keystile.v1.BudgetService/ResetBudget",
 ];
 
+/// Methods whose answers last as long as their callers want: these are judged again all the time.
+const STREAMS: [&str; 2] =
+    ["keystile.v1.AuthorizeService/AuthorizeStream", "keystile.v1.KeyService/WatchKeys"];
+
+/// Whether a method answers with a stream.
+#[must_use]
+pub fn is_stream(method: &str) -> bool {
+    STREAMS.contains(&method)
+}
+
 /// What a method (`keystile.v1.KeyService/GetKey`) needs; `None` for one that the table does not know.
 #[must_use]
 pub fn needed(method: &str) -> Option<Needed> {
@@ -85,6 +95,15 @@ mod tests {
 
     use super::*;
     use crate::grpc::pb::FILE_DESCRIPTOR_SET;
+
+    #[test]
+    fn the_streams_are_those_of_the_contract() {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let name = format!("{}/{}", method.parent_service().full_name(), method.name());
+            assert_eq!(is_stream(&name), method.is_server_streaming(), "{name}");
+        }
+    }
 
     #[test]
     fn every_method_of_the_contract_is_in_the_table_and_nothing_else() {

@@ -22,6 +22,7 @@ use super::convert::key_request::SCOPE_IS_RESERVED;
 use super::error::{self, ErrorReason};
 use super::key_service::actor_of;
 use super::peer::Peer;
+use super::session::Session;
 use crate::admin::{Refusal, Refusals};
 use crate::authorize::{Authorizer, Caller, CallerError, Needed};
 use crate::policy::KeyId;
@@ -105,6 +106,10 @@ where
                     // The hot path has nothing to note.
                     let attempt = administers(&head).then(|| Attempt::of(&head, &caller));
                     head.extensions.insert(caller);
+                    // Only a stream outlives this look at its caller.
+                    if let Some(session) = Session::of(&auth, &head) {
+                        head.extensions.insert(session);
+                    }
                     let response = inner.call(Request::from_parts(head, body)).await?;
                     if let Some(attempt) = attempt {
                         note_refused_answer(&refusals, attempt, response.headers());
@@ -216,7 +221,8 @@ fn note_refused_answer(refusals: &Refusals, attempt: Attempt, headers: &HeaderMa
     attempt.note(refusals, subject.unwrap_or_default(), reason);
 }
 
-fn bearer(request: &Parts) -> Option<&[u8]> {
+/// The token of a request, where it presents one and no other.
+pub(super) fn bearer(request: &Parts) -> Option<&[u8]> {
     let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {

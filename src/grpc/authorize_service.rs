@@ -1,20 +1,28 @@
 //! AuthorizeService: decode, check, decide, encode.
+//!
+//! - `batch`: many requests in one message
+//! - `stream`: many requests one after another
+
+mod batch;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_types::pb::Status as RpcStatus;
 
 use super::convert::authorize as convert;
 use super::error::{self, invalid_request, method_not_served};
+use super::pb;
 use super::pb::authorize_service_server::AuthorizeService;
-use super::pb::{self, batch_authorize_response};
+use super::session::Session;
+use super::streams::{self, Streams};
 use super::violations::Violations;
-use crate::authorize::{Authorizer, FilterQuestion, Question};
+use crate::authorize::{Authorizer, FilterQuestion, Outcome, Question};
+use crate::clock;
 use crate::metrics::CallMetrics;
-use crate::{call, clock};
+use stream::Deciding;
 
 /// At most so many requests in a batch.
 pub const BATCH_MAX: usize = 1_000;
@@ -22,50 +30,69 @@ pub const BATCH_MAX: usize = 1_000;
 const REVISION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What is left of the caller's deadline for the answer.
 const ANSWER_TIME: Duration = Duration::from_millis(20);
-/// So many requests of a batch are decided at once.
-const BATCH_WIDTH: usize = 8;
 
 /// The service.
 #[derive(Clone, Debug)]
 pub struct AuthorizeApi {
     authorizer: Authorizer,
     metrics: Arc<CallMetrics>,
+    streams: Streams,
 }
+
+/// What is decided about a request; an error where nothing is.
+type Decided = Result<pb::AuthorizeResponse, Status>;
 
 impl AuthorizeApi {
     /// The service on an authorizer.
     #[must_use]
-    pub fn new(authorizer: Authorizer, metrics: Arc<CallMetrics>) -> Self {
-        Self { authorizer, metrics }
+    pub fn new(authorizer: Authorizer, metrics: Arc<CallMetrics>, streams: Streams) -> Self {
+        Self { authorizer, metrics, streams }
     }
 
-    async fn decide(
-        &self,
-        request: &pb::AuthorizeRequest,
-        wait_max: Duration,
-    ) -> Result<pb::AuthorizeResponse, Status> {
-        let asked = convert::check_authorize(request, wait_max)?;
-        let question = Question {
-            token: &request.token,
-            access: convert::access(request, &asked),
-            dry_run: request.dry_run,
-            freshness: asked.freshness,
+    /// What can be decided without waiting. `None`: see [`AuthorizeApi::decide`].
+    fn decide_now(&self, request: &pb::AuthorizeRequest) -> Option<Decided> {
+        let asked = match convert::check_authorize(request, Duration::ZERO) {
+            Ok(asked) => asked,
+            Err(status) => return Some(Err(status)),
         };
-        let outcome = self.authorizer.authorize(question).await.map_err(error::authorize)?;
-        tracing::debug!(
-            decision.request_id = %request.request_id,
-            key.id = outcome.key.as_ref().map(|key| key.key.key_id.get()),
-            decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
-            "decided"
-        );
-        Ok(convert::response(outcome))
+        let outcome = self.authorizer.authorize_now(&question(request, &asked))?;
+        Some(Ok(answer(request, outcome)))
     }
+
+    async fn decide(&self, request: &pb::AuthorizeRequest, wait_max: Duration) -> Decided {
+        let asked = convert::check_authorize(request, wait_max)?;
+        let outcome = self.authorizer.authorize(question(request, &asked)).await;
+        Ok(answer(request, outcome.map_err(error::authorize)?))
+    }
+}
+
+fn question<'r>(request: &'r pb::AuthorizeRequest, asked: &convert::Asked) -> Question<'r> {
+    Question {
+        token: &request.token,
+        access: convert::access(request, asked),
+        dry_run: request.dry_run,
+        freshness: asked.freshness,
+    }
+}
+
+fn answer(request: &pb::AuthorizeRequest, outcome: Outcome) -> pb::AuthorizeResponse {
+    tracing::debug!(
+        decision.request_id = %request.request_id,
+        key.id = outcome.key.as_ref().map(|key| key.key_id().get()),
+        decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
+        "decided"
+    );
+    convert::response(outcome)
 }
 
 fn wait_max<T>(request: &Request<T>) -> Duration {
     let header = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
-    let deadline = convert::read_timeout(header).unwrap_or(REVISION_WAIT_MAX);
-    deadline.saturating_sub(ANSWER_TIME).min(REVISION_WAIT_MAX)
+    wait_within(convert::read_timeout(header).unwrap_or(REVISION_WAIT_MAX))
+}
+
+/// How long a revision is waited for, where an answer is wanted within this time.
+fn wait_within(time: Duration) -> Duration {
+    time.saturating_sub(ANSWER_TIME).min(REVISION_WAIT_MAX)
 }
 
 fn rpc_status(status: Status) -> RpcStatus {
@@ -100,54 +127,18 @@ impl AuthorizeService for AuthorizeApi {
             return Err(invalid_request(&violations));
         }
         self.metrics.batches.observe_members(requests.len());
-        let wait_end = clock::monotonic_now() + wait_max;
-        let mut outage: Option<Status> = None;
-        let mut items = vec![batch_authorize_response::Item::default(); requests.len()];
-        let mut waiting = requests.into_iter().enumerate();
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < BATCH_WIDTH
-                && let Some((position, request)) = waiting.next()
-            {
-                let api = self.clone();
-                let known = outage.clone();
-                running.spawn(call::inherit(async move {
-                    // The batch waits once for a store out of reach, and once for its revisions.
-                    let decided = match known {
-                        Some(status) => Err(status),
-                        None => {
-                            let wait_max = wait_end.saturating_duration_since(clock::monotonic_now());
-                            api.decide(&request, wait_max).await
-                        }
-                    };
-                    (position, decided)
-                }));
-            }
-            let Some(done) = running.join_next().await else { break };
-            let (position, decided) = done.map_err(|error| error::defect(&error))?;
-            if let Err(status) = &decided
-                && error::is_outage(status)
-            {
-                outage.get_or_insert_with(|| status.clone());
-            }
-            let result = match decided {
-                Ok(response) => batch_authorize_response::item::Result::Response(response),
-                Err(status) => batch_authorize_response::item::Result::Error(rpc_status(status)),
-            };
-            if let Some(item) = items.get_mut(position) {
-                item.result = Some(result);
-            }
-        }
-        Ok(Response::new(pb::BatchAuthorizeResponse { items }))
+        self.decide_all(requests, clock::monotonic_now() + wait_max).await.map(Response::new)
     }
 
-    type AuthorizeStreamStream = tokio_stream::Empty<Result<pb::AuthorizeStreamResponse, Status>>;
+    type AuthorizeStreamStream = Deciding;
 
     async fn authorize_stream(
         &self,
-        _request: Request<Streaming<pb::AuthorizeStreamRequest>>,
+        mut request: Request<Streaming<pb::AuthorizeStreamRequest>>,
     ) -> Result<Response<Self::AuthorizeStreamStream>, Status> {
-        Err(method_not_served("AuthorizeStream"))
+        let session = Session::take(&mut request)?;
+        let deadline = streams::deadline(&request);
+        Ok(Response::new(Deciding::new(self.clone(), session, deadline, request.into_inner())))
     }
 
     async fn filter_models(

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::violations::Violations;
 use crate::admin::{AdminError, EtagOf};
 use crate::authorize::{AuthorizeError, CallerError};
+use crate::cache::LoadError;
 use crate::storage::StorageError;
 
 /// `ErrorInfo.domain` of every error.
@@ -59,6 +60,8 @@ pub enum ErrorReason {
     RequestIdReused,
     /// The resource has changed since it was read.
     EtagMismatch,
+    /// The change log does not reach back to the revision that was asked for, or not on to it.
+    RevisionOutOfRange,
     /// The service sheds load.
     Overloaded,
     /// The message is longer than the service takes.
@@ -67,8 +70,12 @@ pub enum ErrorReason {
     StoreUnavailable,
     /// The service is starting.
     Starting,
+    /// The service ends, and with it a stream.
+    Draining,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
+    /// The replica has not seen the changes of keys for too long.
+    StateTooOld,
     /// This version does not serve the method.
     MethodNotServed,
     /// This version does not serve the field.
@@ -89,7 +96,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -108,11 +115,14 @@ impl ErrorReason {
         Self::SetTooLarge,
         Self::RequestIdReused,
         Self::EtagMismatch,
+        Self::RevisionOutOfRange,
         Self::Overloaded,
         Self::MessageTooLarge,
         Self::StoreUnavailable,
         Self::Starting,
+        Self::Draining,
         Self::RevisionNotReached,
+        Self::StateTooOld,
         Self::MethodNotServed,
         Self::FieldNotServed,
         Self::MethodUnknown,
@@ -145,11 +155,14 @@ impl ErrorReason {
             Self::SetTooLarge => (Code::FailedPrecondition, "SET_TOO_LARGE"),
             Self::RequestIdReused => (Code::AlreadyExists, "REQUEST_ID_REUSED"),
             Self::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
+            Self::RevisionOutOfRange => (Code::OutOfRange, "REVISION_OUT_OF_RANGE"),
             Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
             Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
             Self::Starting => (Code::Unavailable, "STARTING"),
+            Self::Draining => (Code::Unavailable, "DRAINING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
+            Self::StateTooOld => (Code::Unavailable, "STATE_TOO_OLD"),
             Self::MethodNotServed => (Code::Unimplemented, "METHOD_NOT_SERVED"),
             Self::FieldNotServed => (Code::Unimplemented, "FIELD_NOT_SERVED"),
             Self::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
@@ -170,8 +183,14 @@ impl ErrorReason {
     fn status_with(self, message: impl Into<String>, mut details: ErrorDetails) -> Status {
         let (code, reason) = self.parts();
         details.set_error_info(reason, ERROR_DOMAIN, HashMap::new());
-        let passes_soon =
-            [Self::Overloaded, Self::StoreUnavailable, Self::Starting, Self::RevisionNotReached];
+        let passes_soon = [
+            Self::Overloaded,
+            Self::StoreUnavailable,
+            Self::Starting,
+            Self::Draining,
+            Self::RevisionNotReached,
+            Self::StateTooOld,
+        ];
         if passes_soon.contains(&self) {
             details.set_retry_info(Some(RETRY_SOON));
         }
@@ -237,12 +256,28 @@ pub fn is_outage(status: &Status) -> bool {
     status.code() == code && status.get_details_error_info().is_some_and(|info| info.reason == reason)
 }
 
+/// DEADLINE_EXCEEDED.
+#[must_use]
+pub fn deadline() -> Status {
+    ErrorReason::DeadlineExceeded.status("the deadline came; a write that has begun still completes")
+}
+
+/// UNAVAILABLE for a stream that the service cannot go on with.
+#[must_use]
+pub fn draining() -> Status {
+    ErrorReason::Draining.status("the service is stopping; open the stream anew, at another replica")
+}
+
 /// What a caller is told where no decision was made.
 #[must_use]
 pub fn authorize(error: AuthorizeError) -> Status {
     match error {
         AuthorizeError::Store(error) => store(&error),
-        AuthorizeError::Overloaded => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::Load(LoadError::Store(error)) => store(&error),
+        AuthorizeError::Load(LoadError::Overloaded)
+        | AuthorizeError::Overloaded
+        | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),
         AuthorizeError::RevisionNotReached { .. } => {
             ErrorReason::RevisionNotReached.status(error.to_string())
         }
@@ -302,6 +337,9 @@ pub fn admin(error: AdminError) -> Status {
             // The message says it already.
             details.set_resource_info(kind, name, "", "");
             ErrorReason::EtagMismatch.status_with(message, details)
+        }
+        AdminError::RevisionGone(_) | AdminError::RevisionToCome { .. } => {
+            ErrorReason::RevisionOutOfRange.status(message)
         }
         AdminError::Overloaded => ErrorReason::Overloaded.status(message),
         AdminError::Bcrypt(_) => defect(&error),

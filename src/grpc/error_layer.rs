@@ -9,6 +9,7 @@
 use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::time::timeout;
@@ -18,6 +19,8 @@ use tower::{Layer, Service};
 
 use super::convert::authorize::read_timeout;
 use super::error::{self, ErrorReason};
+use super::telemetry_layer::Received;
+use crate::clock;
 
 /// The layer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,17 +62,19 @@ where
         }
         let header = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
         let deadline = read_timeout(header);
+        let waited = request.extensions().get::<Received>().copied();
         let answer = self.inner.call(request);
         // A timer takes a lock of the runtime: a call without a deadline has none.
         let Some(deadline) = deadline else {
             return Box::pin(async move { Ok(explained(answer.await?)) });
         };
-        // Made here rather than when first polled: the deadline runs from now on.
+        // It may have waited for its message. The deadline runs from when its head came, or from now on.
+        let waited = waited.map_or(Duration::ZERO, |Received(at)| clock::since(at));
+        let deadline = deadline.saturating_sub(waited);
         let answer = timeout(deadline, answer);
         Box::pin(async move {
             let Ok(answer) = answer.await else {
-                let message = "the deadline came; a write that has begun still completes";
-                return Ok(ErrorReason::DeadlineExceeded.status(message).into_http());
+                return Ok(error::deadline().into_http());
             };
             Ok(explained(answer?))
         })
@@ -104,7 +109,8 @@ fn bare_error(response: &Response<Body>) -> Option<Status> {
     (status.code() != Code::Ok && status.details().is_empty()).then_some(status)
 }
 
-fn explain(status: &Status) -> Status {
+/// An error of tonic's in our shape.
+pub(super) fn explain(status: &Status) -> Status {
     match status.code() {
         Code::Unimplemented if status.message().starts_with("Content is compressed") => {
             let mut explained =

@@ -4,6 +4,7 @@
 //! - `states`: revoking, deleting and back; expiry
 //! - `listing`: lists of keys
 //! - `owners`: owners
+//! - `watch`: changes as they come
 //!
 //! Those decode, check, call the use case and encode; nothing is decided here.
 
@@ -11,15 +12,23 @@ mod keys;
 mod listing;
 mod owners;
 mod states;
+mod watch;
 
+use std::sync::Arc;
+
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::convert::authorize::read_timeout;
 use super::error::method_not_served;
 use super::pb;
 use super::pb::key_service_server::KeyService;
-use crate::admin::Admin;
+use super::session::Session;
+use super::streams::{self, Streams};
+use crate::admin::{Admin, Changes};
 use crate::authorize::Caller;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::metrics::CallMetrics;
 use crate::storage::changes::Actor;
 
 /// The service.
@@ -27,20 +36,26 @@ use crate::storage::changes::Actor;
 pub struct KeyApi {
     admin: Admin,
     clock: Clock,
+    metrics: Arc<CallMetrics>,
+    changes: Arc<Changes>,
+    streams: Streams,
 }
 
 impl KeyApi {
     /// The service on the use cases of administration.
     #[must_use]
-    pub fn new(admin: Admin, clock: Clock) -> Self {
-        Self { admin, clock }
+    pub fn new(admin: Admin, clock: Clock, metrics: Arc<CallMetrics>, streams: Streams) -> Self {
+        Self { changes: Changes::new(admin.clone()), admin, clock, metrics, streams }
     }
 }
 
 /// Who calls, from where, and under which id (metadata `x-request-id`).
 pub(super) fn actor<T>(request: &Request<T>) -> Actor {
-    let id = request.metadata().get("x-request-id").and_then(|value| value.to_str().ok());
-    actor_of(request.extensions().get::<Caller>(), id)
+    let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
+    let mut actor = actor_of(request.extensions().get::<Caller>(), header("x-request-id"));
+    let deadline = read_timeout(header("grpc-timeout"));
+    actor.answer_by = deadline.and_then(|deadline| clock::monotonic_now().checked_add(deadline));
+    actor
 }
 
 /// The same of a request that is not decoded yet.
@@ -52,6 +67,7 @@ pub(super) fn actor_of(caller: Option<&Caller>, request_id: Option<&str>) -> Act
             .map_or_else(|| "anonymous".to_owned(), |key| format!("key/{key}")),
         peer_address: caller.and_then(|caller| caller.peer).map_or_else(String::new, |peer| peer.to_string()),
         request_id: id.unwrap_or_default().to_owned(),
+        answer_by: None,
     }
 }
 
@@ -219,12 +235,14 @@ impl KeyService for KeyApi {
         Err(method_not_served("ListUsageRecords"))
     }
 
-    type WatchKeysStream = tokio_stream::Empty<Result<pb::WatchKeysResponse, Status>>;
+    type WatchKeysStream = ReceiverStream<Result<pb::WatchKeysResponse, Status>>;
 
     async fn watch_keys(
         &self,
-        _request: Request<pb::WatchKeysRequest>,
+        mut request: Request<pb::WatchKeysRequest>,
     ) -> Result<Response<Self::WatchKeysStream>, Status> {
-        Err(method_not_served("WatchKeys"))
+        let session = Session::take(&mut request)?;
+        let deadline = streams::deadline(&request);
+        self.watch(session, deadline, request.into_inner()).await.map(Response::new)
     }
 }

@@ -15,7 +15,7 @@ mod slow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -31,6 +31,10 @@ use super::access;
 use super::error::ErrorReason;
 use crate::call::{self, Call, RequestIds, TraceParent};
 use crate::metrics::{CallMetrics, Metrics};
+
+/// When a call came, among its request's extensions: it may have waited since.
+#[derive(Clone, Copy, Debug)]
+pub struct Received(pub Instant);
 
 /// Metadata with the id of a call, in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,7 +129,8 @@ where
         if let Some(id) = &id {
             request.headers_mut().insert(REQUEST_ID, id.clone());
         }
-        let observation = Observation::begin(Arc::clone(&self.shared), method, span.clone());
+        let received = request.extensions().get().map(|Received(at)| *at);
+        let observation = Observation::begin(Arc::clone(&self.shared), method, span.clone(), received);
         let inner = &mut self.inner;
         let answer = call::within(Arc::clone(&call), || inner.call(request));
         let of_stream = is_stream.then(|| Arc::clone(&call));

@@ -50,6 +50,12 @@ pub struct CallMetrics {
     pub accepted: Counter,
     /// Requests of each batch.
     pub batches: Histogram,
+    /// Answers in streams of AuthorizeStream.
+    pub stream_items: Counter,
+    /// Requests of such streams that wait for the store.
+    pub stream_waiting: Arc<Gauge>,
+    /// Changes sent to those who watch keys.
+    pub watched_changes: Counter,
 }
 
 /// Calls of one method.
@@ -74,6 +80,9 @@ impl CallMetrics {
             connections: Arc::default(),
             accepted: Counter::default(),
             batches: Histogram::new(Scale::MEMBERS),
+            stream_items: Counter::default(),
+            stream_waiting: Arc::default(),
+            watched_changes: Counter::default(),
         }
     }
 
@@ -161,6 +170,21 @@ impl Group for CallMetrics {
             "keystile_batch_requests",
             "Requests in one BatchAuthorize",
             [(Vec::new(), &self.batches)],
+        );
+        page.counter(
+            "keystile_stream_answers_total",
+            "Answers in streams of AuthorizeStream",
+            self.stream_items.get(),
+        );
+        page.gauge(
+            "keystile_stream_waiting",
+            "Requests in streams of AuthorizeStream that wait for the store",
+            self.stream_waiting.get(),
+        );
+        page.counter(
+            "keystile_watched_changes_total",
+            "Changes sent in streams of WatchKeys",
+            self.watched_changes.get(),
         );
     }
 }

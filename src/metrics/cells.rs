@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Cells of a count.
-pub(super) const SHARDS: usize = 8;
+/// Cells of a count; parts of whatever else is kept apart by threads.
+pub const SHARDS: usize = 8;
 
 /// Which cell the next thread takes. It counts nothing of the service.
 static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
@@ -17,7 +17,8 @@ thread_local! {
 }
 
 /// The cell of this thread, below [`SHARDS`].
-pub(super) fn shard() -> usize {
+#[must_use]
+pub fn shard() -> usize {
     // A thread that is ending has lost its number; any cell will do.
     SHARD.try_with(|shard| *shard).unwrap_or_default()
 }

@@ -46,6 +46,16 @@ impl Page {
         self.family(name, help, "counter", [(Vec::new(), seconds)]);
     }
 
+    /// The series of a counter of seconds.
+    pub(super) fn counters_of_seconds<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'a>, f64)>,
+    ) {
+        self.family(name, help, "counter", series);
+    }
+
     /// A gauge.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: i64) {
         self.family(name, help, "gauge", [(Vec::new(), value)]);

@@ -89,6 +89,12 @@ impl KeySnapshot {
         if rules == self.rules { Self { rules, ..self } } else { self }
     }
 
+    /// Whether it holds a scope that answers for `asked`, reserved ones included; whatever is observed.
+    #[must_use]
+    pub fn grants_scope(&self, asked: &str) -> bool {
+        self.rules.scopes.grants(asked)
+    }
+
     /// Whether [`super::evaluate`] would let a request for this model pass check 9, all else aside. With that check
     /// only observed, every model passes.
     #[must_use]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -13,11 +14,15 @@ use super::parts::Parts;
 use super::purge;
 use super::stage::{Stage, Stages};
 use super::supervise::Supervisor;
-use crate::admin::{Refusals, Retention, remove_old_lines};
+use crate::admin::{Lookout, Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
+use crate::cache::Follower;
 use crate::embedded::Cluster;
+use crate::grpc::Streams;
 use crate::storage::Store;
 
+/// The two services with streams keep what a stream begins with; see [`Lookout::keep_looking`].
+const STREAMS_KEPT: usize = 2;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts everything that works on the open store. What is written for the last time is written from
@@ -29,8 +34,21 @@ pub(super) fn spawn(
     store: &Store,
     refusals: Arc<Refusals>,
     retention: Retention,
+    follower: Follower,
 ) {
     let stages = supervisor.stages();
+    // Renews to the last answer, then takes its row away.
+    let answered = stages.clone().coming(Stage::Answered);
+    supervisor.spawn_sure("following the changes", Stage::Answered, follower.run(answered));
+    let telling = health.clone().follow_trust(Arc::clone(&parts.cache), stages.clone());
+    supervisor.spawn_sure("watching the trust", Stage::Closing, telling);
+    let (replicas, closing) = (Arc::clone(&parts.replicas), stages.clone().coming(Stage::Closing));
+    supervisor.spawn_sure("watching over replicas", Stage::Closing, async {
+        tokio::select! {
+            () = replicas.watch_over() => {}
+            () = closing => {}
+        }
+    });
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
     supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
     let following = health.clone().follow(store.clone(), stages.clone());
@@ -45,6 +63,22 @@ pub(super) fn spawn(
     let removing =
         told(stages, Stage::Draining, async move |stop| remove_old_lines(on, retention, stop).await);
     supervisor.spawn_sure("removing old lines", Stage::Draining, removing);
+}
+
+/// Starts what streams need beside them.
+pub(super) fn spawn_streams(supervisor: &mut Supervisor, store: &Store) -> Streams {
+    let (lookout, movement) = Lookout::new();
+    let (close, closing) = watch::channel(false);
+    let streams = Streams { movement, closing, background: Handle::current() };
+    let looking =
+        lookout.keep_looking(store.clone(), STREAMS_KEPT, supervisor.stages().coming(Stage::Closing));
+    supervisor.spawn_sure("looking for changes", Stage::Closing, looking);
+    let closed = supervisor.stages().coming(Stage::Closing);
+    supervisor.spawn_sure("ending streams", Stage::Closing, async move {
+        closed.await;
+        close.send_replace(true);
+    });
+    streams
 }
 
 /// Keeps the private database until nothing needs it any more.

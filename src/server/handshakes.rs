@@ -1,4 +1,4 @@
-//! The log of handshakes that failed, and of certificates that nobody knows. Whoever can reach the port can make
+//! The log of handshakes that failed, of certificates that nobody knows, and of connections that were one too many. Whoever can reach the port can make
 //! them, so there is at most one line a second of a kind, which counts those that it stands for.
 //!
 //! Addresses of clients are told at debug only.
@@ -54,6 +54,17 @@ impl HandshakeLog {
                 untold,
                 "a client certificate stands for no key, or for several: its calls need a token, or one of its \
                  names in KEYSTILE_TLS_CLIENT_CALLER"
+            );
+        }
+    }
+
+    /// A connection was closed at once because there are as many as there may be.
+    pub(super) fn full(&self, max: usize) {
+        if let Some(untold) = self.may_tell("full", clock::monotonic_now()) {
+            tracing::warn!(
+                max,
+                untold,
+                "a connection was closed at once: there are as many as KEYSTILE_MAX_CONNECTIONS allows"
             );
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! - Every name is known from the beginning: one that is not is NOT_FOUND, which a prober takes for a fault of its
 //!   own.
-//! - Ready to decide is: started, the store answers, and not draining. This version decides from the store alone.
+//! - Ready to decide is: started, what is in memory may be trusted, and not draining. An outage of the store that is
+//!   shorter than the staleness is no reason to take a replica out of rotation.
 //! - The store is told of for as long as anything is answered: its word tells a drain from an outage.
 //! - A `Watch` ends when the service closes: it must not hold up the end.
 
@@ -22,10 +23,12 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::stage::{Stage, Stages};
 use super::supervise::PartResult;
+use crate::cache::KeyCache;
 use crate::metrics::ServiceMetrics;
 use crate::storage::{StorageError, Store, durability};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What health is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,14 @@ struct State {
     has_started: bool,
     /// Never before it was opened.
     store_answers: bool,
+    /// What is in memory is fresh enough to be decided from.
+    is_trusted: bool,
     stage: Stage,
 }
 
 impl State {
     fn is_ready(self) -> bool {
-        self.has_started && self.store_answers && self.stage == Stage::Running
+        self.has_started && self.is_trusted && self.stage == Stage::Running
     }
 
     /// `None` for a name that nobody knows.
@@ -64,13 +69,16 @@ pub(super) struct Health {
 impl Health {
     /// Of a process that is starting.
     pub(super) fn starting(metrics: Arc<ServiceMetrics>) -> Self {
-        let state = State { has_started: false, store_answers: false, stage: Stage::Running };
+        let state =
+            State { has_started: false, store_answers: false, is_trusted: false, stage: Stage::Running };
         Self { state: watch::channel(state).0, metrics }
     }
 
-    /// Everything is there, and the store has just been opened: it answers.
+    /// Everything is there: the store has just been opened, so it answers, and its changes were followed to the last.
     pub(super) fn has_started(&self) {
-        self.change(|state| (state.has_started, state.store_answers) = (true, true));
+        self.change(|state| {
+            (state.has_started, state.store_answers, state.is_trusted) = (true, true, true);
+        });
     }
 
     /// The service has come to `stage`.
@@ -92,6 +100,27 @@ impl Health {
     /// Whether it is ready to decide, for whoever asks in another way than by gRPC.
     pub(super) fn is_ready(&self) -> bool {
         self.state.borrow().is_ready()
+    }
+
+    /// Says whether what is in memory may be trusted, until the service closes.
+    pub(super) async fn follow_trust(self, cache: Arc<KeyCache>, stages: Stages) {
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut closing = std::pin::pin!(stages.reached(Stage::Closing));
+        let mut was_trusted = true;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = &mut closing => return,
+            }
+            let is_trusted = cache.is_trusted();
+            self.change(|state| state.is_trusted = is_trusted);
+            match (std::mem::replace(&mut was_trusted, is_trusted), is_trusted) {
+                (false, true) => tracing::info!("ready to decide again"),
+                (true, false) => tracing::warn!("not ready to decide: what is in memory may be out of date"),
+                _ => {}
+            }
+        }
     }
 
     /// Asks the store twice a second and says what came of it, until the service closes.
@@ -196,8 +225,13 @@ mod tests {
         health.has_started();
         expect(Serving, Serving).await;
         health.change(|state| state.store_answers = false);
+        expect(Serving, NotServing).await;
+        health.change(|state| state.is_trusted = false);
         expect(NotServing, NotServing).await;
         health.change(|state| state.store_answers = true);
+        expect(NotServing, Serving).await;
+        health.change(|state| state.is_trusted = true);
+        expect(Serving, Serving).await;
         health.goes_on_to(Stage::Draining);
         expect(NotServing, Serving).await;
         for stage in [Stage::Closing, Stage::Answered, Stage::Flushed] {

@@ -1,11 +1,20 @@
 //! Health alone, in the clear, on a port of its own: Kubernetes' probes speak no TLS and have no token.
 
-use tokio::net::TcpListener;
+use std::convert::Infallible;
+use std::future::pending;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Error, Server};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::listener;
 use crate::grpc::error_layer::ErrorLayer;
+
+/// Connections that wait to be served; one more is closed at once.
+const WAITING_MAX: usize = 64;
 
 /// Answers for health until `stop` ends; any other call is UNIMPLEMENTED.
 ///
@@ -16,8 +25,14 @@ pub(super) async fn serve(
     health: HealthServer<impl Health>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    let (connections, incoming) = mpsc::channel::<TcpStream>(WAITING_MAX);
+    tokio::spawn(listener::accept(listener, stop, move |stream, _| {
+        if connections.try_send(stream).is_err() {
+            tracing::debug!("a probe's connection was closed: too many wait, or the service is stopping");
+        }
+    }));
     let router = Server::builder().layer(ErrorLayer).add_service(health);
+    let incoming = ReceiverStream::new(incoming).map(Ok::<_, Infallible>);
     // Without a signal the server would cut off the calls under way when the last connection has come.
-    let never = std::future::pending();
-    router.serve_with_incoming_shutdown(listener::incoming(listener, None, stop), never).await
+    router.serve_with_incoming_shutdown(incoming, pending()).await
 }

@@ -2,61 +2,140 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::ServerError;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Authorizer};
+use crate::cache::{self, Bounds, KeyCache, Loader, LoaderSettings, QueueBounds, Replicas};
 use crate::clock::Clock;
-use crate::config::Tokens;
+use crate::config::{Serve, Tokens};
+use crate::grpc::convert::authorize::describe;
 use crate::metrics::Metrics;
-use crate::policy::CheckSet;
 use crate::storage::{StorageError, Store, peppers};
 use crate::token::{BcryptPool, Pepper, PepperId, Peppers, os_rng};
+
+/// Loading the keys that were used last may take so long before the service answers without the rest.
+const WARM_UP_MAX: Duration = Duration::from_secs(30);
 
 /// Use cases, wired.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     pub(super) admin: Admin,
     pub(super) authorizer: Authorizer,
+    pub(super) cache: Arc<KeyCache>,
+    pub(super) replicas: Arc<Replicas>,
+    loader: Loader,
 }
 
 impl Parts {
+    /// The background work of the parts runs on the runtime that this is called in.
     pub(super) async fn on(
         store: &Store,
-        tokens: &Tokens,
-        observe: CheckSet,
+        config: &Serve,
         clock: &Clock,
         metrics: &Metrics,
     ) -> Result<Self, ServerError> {
+        let tokens = &config.tokens;
         let peppers = Arc::new(peppers(store, tokens).await?);
-        // One for proving tokens and one for making them, or looking them up: a flood of unknown tokens must not keep an
-        // administrator from creating keys.
-        let bcrypt = || BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
+        let cache = KeyCache::new(cache::Settings {
+            bounds: Bounds {
+                entries: config.cache.keys,
+                bytes: config.cache.bytes(),
+                unknown: config.cache.unknown,
+            },
+            observe: config.decisions.observe,
+            describe,
+            refresh: config.cache.refresh,
+            metrics: Arc::clone(&metrics.cache),
+        });
+        let replicas = Replicas::new(
+            store.clone(),
+            Some(Arc::clone(&cache)),
+            config.freshness.propagation_wait,
+            Arc::clone(&metrics.freshness),
+        );
+
+        let bounds = QueueBounds { each: config.cache.load_queue_each, all: config.cache.load_queue };
+        let loader = Loader::new(
+            store.clone(),
+            Arc::clone(&cache),
+            LoaderSettings {
+                bounds,
+                peppers: Arc::clone(&peppers),
+                runtime: Handle::current(),
+                metrics: Arc::clone(&metrics.loader),
+            },
+        );
+        let bcrypt = BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
         let authorizer = Authorizer::new(
             store.clone(),
             authorize::Settings {
                 brand: tokens.brand.clone(),
-                observe,
+                cache: Arc::clone(&cache),
+                loader: loader.clone(),
                 peppers: Arc::clone(&peppers),
-                bcrypt: bcrypt().measured(&metrics.bcrypt.prove),
+                bcrypt: bcrypt.measured(&metrics.bcrypt.prove),
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics.decisions),
+                lookups: Arc::clone(&metrics.loader),
             },
         );
-        let admin = Admin::new(
-            store.clone(),
-            admin::Settings {
-                brand: tokens.brand.clone(),
-                bcrypt_cost: tokens.bcrypt_cost,
-                bcrypt: bcrypt().measured(&metrics.bcrypt.create),
-                peppers,
-                clock: clock.clone(),
-            },
-        );
-        Ok(Self { admin, authorizer })
+        let admin = admin_with(store, tokens, peppers, clock, metrics, Arc::clone(&replicas));
+        Ok(Self { admin, authorizer, cache, replicas, loader })
     }
+
+    /// Brings so many keys into memory. The service answers without them too: they are loaded when they are used.
+    pub(super) async fn warm_up(&self, keys: usize, time_max: Duration) {
+        if keys == 0 {
+            return;
+        }
+        match timeout(time_max.min(WARM_UP_MAX), self.loader.warm_up(keys)).await {
+            Ok(Ok(warm)) => tracing::info!(keys = warm, "keys are loaded"),
+            Ok(Err(error)) => tracing::warn!(error = %error, "not all keys could be loaded"),
+            Err(_elapsed) => tracing::warn!("loading keys took too long; the rest is loaded when it is used"),
+        }
+    }
+}
+
+/// Administration alone, for commands.
+pub(super) async fn admin(
+    store: &Store,
+    tokens: &Tokens,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Admin, ServerError> {
+    let peppers = Arc::new(peppers(store, tokens).await?);
+    let replicas = Replicas::of_command(store.clone());
+    Ok(admin_with(store, tokens, peppers, clock, metrics, replicas))
+}
+
+fn admin_with(
+    store: &Store,
+    tokens: &Tokens,
+    peppers: Arc<Peppers>,
+    clock: &Clock,
+    metrics: &Metrics,
+    replicas: Arc<Replicas>,
+) -> Admin {
+    // Threads of its own for making tokens, or looking them up: a flood of unknown tokens must not keep an
+    // administrator from creating keys.
+    let bcrypt = BcryptPool::new(tokens.bcrypt_threads, tokens.bcrypt_queue);
+    Admin::new(
+        store.clone(),
+        admin::Settings {
+            brand: tokens.brand.clone(),
+            bcrypt_cost: tokens.bcrypt_cost,
+            bcrypt: bcrypt.measured(&metrics.bcrypt.create),
+            peppers,
+            clock: clock.clone(),
+        },
+        replicas,
+    )
 }
 
 /// The peppers of the file, or else the one that is kept in the database.

@@ -20,16 +20,18 @@ use super::certificates::Certificates;
 use super::database::{OpenDatabase, open_to_serve};
 use super::health::Health;
 use super::late::Late;
+use super::loops::{self, Limits};
 use super::parts::Parts;
+use super::router::Service;
 use super::stage::Stage;
 use super::supervise::Supervisor;
 use super::{ServerError, background, first_token, health_listener, listener, router};
 use crate::admin::{Admin, Refusals, Retention};
 use crate::authorize::Authorizer;
+use crate::cache::{Follower, FollowerSettings};
 use crate::clock::Clock;
 use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::connections;
 use crate::grpc::telemetry_layer::{self, TelemetryLayer};
 use crate::metrics::Metrics;
 use crate::storage::Store;
@@ -84,14 +86,13 @@ impl Bound {
             None => None,
         };
         let closing = supervisor.stages().coming(Stage::Closing);
-        let connections = listener::incoming(listener, certificates.clone(), closing);
         let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
-        let connections = connections::counted(connections, Arc::clone(&metrics.calls));
-        supervisor.spawn(
-            "serving",
-            Stage::Closing,
-            router::serve(late.clone(), layer, router::SILENCE_MAX, connections),
-        );
+        let service = Service::new(late.clone(), &layer);
+        let limits = Limits::from(&config.connections);
+        let (counted, certified) = (Arc::clone(&metrics), certificates.clone());
+        supervisor.spawn("serving", Stage::Closing, async move {
+            Ok(loops::serve(listener, certified, service, limits, &counted, closing).await?)
+        });
         tracing::info!(address = %address, "listening; the service is starting");
         Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
     }
@@ -101,6 +102,11 @@ impl Bound {
         Arc::clone(&self.metrics)
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Waits until a part ends that should not have.
     pub(super) async fn died(&mut self) -> ServerError {
         self.supervisor.died().await
@@ -108,7 +114,7 @@ impl Bound {
 
     /// Opens every method, and starts what runs beside the calls.
     pub(super) fn open(mut self, config: &Serve, clock: Clock, prepared: Prepared) -> Running {
-        let Prepared { database: OpenDatabase { store, cluster }, parts } = prepared;
+        let Prepared { database: OpenDatabase { store, cluster }, parts, follower } = prepared;
         let auth =
             if config.no_auth { CallerAuth::Open } else { CallerAuth::Tokens(parts.authorizer.clone()) };
         let refusals = Arc::new(Refusals::measured(Arc::clone(&self.metrics.service)));
@@ -120,6 +126,7 @@ impl Bound {
             &store,
             Arc::clone(&refusals),
             retention,
+            follower,
         );
         if let Some(cluster) = cluster {
             background::spawn_cluster(&mut self.supervisor, cluster);
@@ -129,8 +136,10 @@ impl Bound {
             let following = Arc::clone(certificates).follow(clock.clone(), closing);
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
-        let Parts { admin, authorizer } = parts.clone();
-        self.late.open(router::late(parts, AuthLayer::new(auth).noting(refusals), &self.metrics, clock));
+        let Parts { admin, authorizer, .. } = parts.clone();
+        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let auth = AuthLayer::new(auth).noting(refusals);
+        self.late.open(router::late(parts, auth, &self.metrics, clock, streams));
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         listener::warn_of_clear(self.address, self.certificates.as_ref());
@@ -154,6 +163,8 @@ impl Bound {
 pub(super) struct Prepared {
     database: OpenDatabase,
     parts: Parts,
+    /// Registered and caught up.
+    follower: Follower,
 }
 
 impl Prepared {
@@ -161,11 +172,16 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ServerError`]; the database is let go of then.
-    pub(super) async fn by(config: &Serve, clock: &Clock, metrics: &Metrics) -> Result<Self, ServerError> {
+    pub(super) async fn by(
+        config: &Serve,
+        clock: &Clock,
+        metrics: &Metrics,
+        address: SocketAddr,
+    ) -> Result<Self, ServerError> {
         let mut database = open_to_serve(&config.database).await?;
         database.store = database.store.measured(&metrics.store);
-        match assemble(config, clock, &database, metrics).await {
-            Ok(parts) => Ok(Self { database, parts }),
+        match assemble(config, clock, &database, metrics, address).await {
+            Ok((parts, follower)) => Ok(Self { database, parts, follower }),
             Err(error) => {
                 if let Err(closing) = database.close().await {
                     tracing::warn!(error = %closing, "the database could not be closed");
@@ -181,11 +197,21 @@ async fn assemble(
     clock: &Clock,
     database: &OpenDatabase,
     metrics: &Metrics,
-) -> Result<Parts, ServerError> {
-    let observe = config.decisions.observe;
-    let parts = Parts::on(&database.store, &config.tokens, observe, clock, metrics).await?;
+    address: SocketAddr,
+) -> Result<(Parts, Follower), ServerError> {
+    let parts = Parts::on(&database.store, config, clock, metrics).await?;
     first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
-    Ok(parts)
+    let cache = Arc::downgrade(&parts.cache);
+    let trust_left = move || cache.upgrade().map_or(Duration::ZERO, |cache| cache.trust_left());
+    metrics.freshness.watch_trust(trust_left);
+    let staleness = config.freshness.max_staleness;
+    let settings = FollowerSettings { address: address.to_string(), staleness };
+    let (cache, replicas) = (Arc::clone(&parts.cache), Arc::clone(&parts.replicas));
+    let freshness = Arc::clone(&metrics.freshness);
+    let follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
+    // The row is not renewed meanwhile.
+    parts.warm_up(config.cache.warm_up, staleness / 2).await;
+    Ok((parts, follower))
 }
 
 /// A service that has started.
@@ -205,7 +231,7 @@ impl Running {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
         let bound = Bound::to(config).await?;
-        match Prepared::by(config, &clock, &bound.metrics()).await {
+        match Prepared::by(config, &clock, &bound.metrics(), bound.address()).await {
             Ok(prepared) => Ok(bound.open(config, clock, prepared)),
             Err(error) => {
                 bound.abandon().await?;

@@ -167,6 +167,33 @@ pub async fn of(
         .select(BudgetRow::as_select())
         .load(connection)
         .await?;
+    with_balances(connection, rows, now).await
+}
+
+/// The same of many keys, without their owners'.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn of_keys(
+    connection: &mut AsyncPgConnection,
+    keys: &[KeyId],
+    now: DateTime<Utc>,
+) -> Result<Vec<Budget>, StorageError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
+    let rows: Vec<BudgetRow> = budgets::table
+        .filter(budgets::key_id.eq_any(ids))
+        .order(budgets::budget_id)
+        .select(BudgetRow::as_select())
+        .load(connection)
+        .await?;
+    with_balances(connection, rows, now).await
+}
+
+async fn with_balances(
+    connection: &mut AsyncPgConnection,
+    rows: Vec<BudgetRow>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Budget>, StorageError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }

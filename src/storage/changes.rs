@@ -3,14 +3,21 @@
 //! [`record`] must be the last thing that a transaction does: it increments the one-row revision counter,
 //! whose row lock then orders commits, so that revisions become visible in order.
 
-use diesel::ExpressionMethods as _;
-use diesel::sql_types::{BigInt, Integer};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::{ExpressionMethods as _, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
 use super::schema::{audit_events, change_log, revision_counter};
-use super::{StorageError, committed};
+use super::{Epoch, ReadAt, StorageError, committed};
 use crate::policy::{KeyId, Revision, UserId};
+
+/// Where transactions that change something say so when they commit, to whoever listens: the text is the newest
+/// revision. A hint, nothing more: it may be lost.
+pub const CHANNEL: &str = "keystile_changes";
 
 /// What a change was made to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +66,16 @@ pub struct Actor {
     pub peer_address: String,
     /// The caller's id of the request; empty where it gave none.
     pub request_id: String,
+    /// When it wants its answer, done or not; `None`: it waits.
+    pub answer_by: Option<Instant>,
 }
 
 impl Actor {
     /// A command of this program.
     #[must_use]
     pub fn command(name: &str) -> Self {
-        Self { name: format!("command/{name}"), peer_address: String::new(), request_id: String::new() }
+        let name = format!("command/{name}");
+        Self { name, peer_address: String::new(), request_id: String::new(), answer_by: None }
     }
 }
 
@@ -80,6 +90,45 @@ pub struct AuditLine {
     pub after: Option<Value>,
 }
 
+/// A change, as both logs have it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// To what.
+    pub subject: Subject,
+    /// Whether a token may be known since then that was unknown before: replicas forget then which are nobody's.
+    pub adds_tokens: bool,
+    /// Its line of the audit log.
+    pub line: AuditLine,
+}
+
+/// What a change was stamped with by the transaction that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its revision, and the epoch that it counts in.
+    pub at: ReadAt,
+    /// When the revision was taken, by the database's clock: shortly before the transaction committed.
+    pub time: DateTime<Utc>,
+}
+
+#[derive(QueryableByName)]
+struct StampRow {
+    #[diesel(sql_type = BigInt)]
+    revision: i64,
+    #[diesel(sql_type = BigInt)]
+    system: i64,
+    #[diesel(sql_type = BigInt)]
+    timeline: i64,
+    #[diesel(sql_type = Timestamptz)]
+    time: DateTime<Utc>,
+}
+
+impl StampRow {
+    fn stamp(&self) -> Result<Stamp, StorageError> {
+        let epoch = Epoch::new(self.system, self.timeline);
+        Ok(Stamp { at: ReadAt { epoch, revision: parse(self.revision)? }, time: self.time })
+    }
+}
+
 /// Takes the next revision and writes the lines of the change log and the audit log.
 ///
 /// # Errors
@@ -87,43 +136,40 @@ pub struct AuditLine {
 pub async fn record(
     connection: &mut AsyncPgConnection,
     actor: &Actor,
-    subject: Subject,
-    line: AuditLine,
-) -> Result<Revision, StorageError> {
-    let revision = next_revision(connection).await?;
-    log(connection, revision, actor, subject, line).await?;
-    Ok(revision)
+    change: Change,
+) -> Result<Stamp, StorageError> {
+    let (_, stamp) = record_many(connection, actor, vec![change]).await?;
+    stamp.ok_or_else(|| StorageError::Defect("a change got no revision".to_owned()))
 }
 
-/// Takes one revision for each of `changes`, in their order, and writes their lines: [`record`] for many.
+/// Takes one revision for each of `changes`, in their order, and writes their lines: [`record`] for many. The stamp is
+/// that of the last one; `None` where there is none.
 ///
 /// # Errors
 /// [`StorageError`].
 pub async fn record_many(
     connection: &mut AsyncPgConnection,
     actor: &Actor,
-    changes: Vec<(Subject, AuditLine)>,
-) -> Result<Vec<Revision>, StorageError> {
+    changes: Vec<Change>,
+) -> Result<(Vec<Revision>, Option<Stamp>), StorageError> {
     if changes.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let count = i64::try_from(changes.len())
         .map_err(|_| StorageError::Defect("more changes than revisions".to_owned()))?;
-    let last: i64 = diesel::update(revision_counter::table)
-        .set(revision_counter::revision.eq(revision_counter::revision + count))
-        .returning(revision_counter::revision)
-        .get_result(connection)
-        .await?;
+    let stamp = take_revisions(connection, count).await?;
+    let last = stamp.at.revision.get();
     let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
-    let last_change = changes.last().map(|(subject, line)| (line.action, subject.resource()));
+    let last_change = changes.last().map(|change| (change.line.action, change.subject.resource()));
     let mut lines = Vec::with_capacity(changes.len());
     let mut events = Vec::with_capacity(changes.len());
-    for (revision, (subject, line)) in revisions.iter().zip(changes) {
+    for (revision, Change { subject, adds_tokens, line }) in revisions.iter().zip(changes) {
         let (subject_name, subject_id) = subject.columns();
         lines.push((
             change_log::revision.eq(revision.get()),
             change_log::subject.eq(subject_name),
             change_log::subject_id.eq(subject_id),
+            change_log::adds_tokens.eq(adds_tokens),
         ));
         events.push((
             audit_events::actor.eq(&actor.name),
@@ -141,44 +187,33 @@ pub async fn record_many(
     if let (Some(revision), Some((action, resource))) = (revisions.last(), last_change) {
         committed::note(actor, action, &resource, *revision, revisions.len());
     }
-    Ok(revisions)
+    Ok((revisions, Some(stamp)))
 }
 
-/// Increments the revision counter and holds its row until the transaction ends. Do nothing after it that
-/// may wait for another lock.
+/// Increments the revision counter by `count` and holds its row until the transaction ends: do nothing after it that
+/// may wait for another lock. Replicas that listen are woken by the commit.
+async fn take_revisions(connection: &mut AsyncPgConnection, count: i64) -> Result<Stamp, StorageError> {
+    let take = diesel::sql_query(format!(
+        "WITH taken AS (UPDATE revision_counter SET revision = revision + $1 RETURNING revision) \
+         SELECT revision, epoch.system, epoch.timeline, clock_timestamp() AS time, \
+             pg_notify('{CHANNEL}', revision::text) \
+         FROM taken CROSS JOIN (SELECT {}) AS epoch (system, timeline)",
+        Epoch::SQL
+    ));
+    take.bind::<BigInt, _>(count).get_result::<StampRow>(connection).await?.stamp()
+}
+
+/// The stamp of a state that a transaction has read and not changed: `revision` is that of what it read.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn next_revision(connection: &mut AsyncPgConnection) -> Result<Revision, StorageError> {
-    let revision: i64 = diesel::update(revision_counter::table)
-        .set(revision_counter::revision.eq(revision_counter::revision + 1))
-        .returning(revision_counter::revision)
-        .get_result(connection)
-        .await?;
-    parse(revision)
-}
-
-/// Writes the lines of a change whose revision was taken by [`next_revision`].
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn log(
-    connection: &mut AsyncPgConnection,
-    revision: Revision,
-    actor: &Actor,
-    subject: Subject,
-    line: AuditLine,
-) -> Result<(), StorageError> {
-    let (subject_name, subject_id) = subject.columns();
-    diesel::insert_into(change_log::table)
-        .values((
-            change_log::revision.eq(revision.get()),
-            change_log::subject.eq(subject_name),
-            change_log::subject_id.eq(subject_id),
-        ))
-        .execute(connection)
-        .await?;
-    audit(connection, revision, actor, &subject.resource(), line).await
+pub async fn seen(connection: &mut AsyncPgConnection, revision: Revision) -> Result<Stamp, StorageError> {
+    let here = diesel::sql_query(format!(
+        "SELECT $1 AS revision, epoch.system, epoch.timeline, clock_timestamp() AS time \
+         FROM (SELECT {}) AS epoch (system, timeline)",
+        Epoch::SQL
+    ));
+    here.bind::<BigInt, _>(revision.get()).get_result::<StampRow>(connection).await?.stamp()
 }
 
 /// Writes a line of the audit log alone, for what changes nothing (a look at a hash).
@@ -218,6 +253,63 @@ pub async fn head(connection: &mut AsyncPgConnection) -> Result<Revision, Storag
     let revision: i64 =
         revision_counter::table.select(revision_counter::revision).get_result(connection).await?;
     parse(revision)
+}
+
+#[derive(QueryableByName)]
+struct LineRow {
+    #[diesel(sql_type = BigInt)]
+    head: i64,
+    #[diesel(sql_type = BigInt)]
+    system: i64,
+    #[diesel(sql_type = BigInt)]
+    timeline: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    revision: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    subject: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    subject_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Bool>)]
+    adds_tokens: Option<bool>,
+}
+
+impl LineRow {
+    fn line(&self) -> Result<Option<Line>, StorageError> {
+        let Some(revision) = self.revision else { return Ok(None) };
+        let subject = match (self.subject.as_deref(), self.subject_id) {
+            (Some("key"), Some(id)) => KeyId::new(id).map(Subject::Key),
+            (Some("owner"), Some(id)) => UserId::new(id).map(Subject::Owner),
+            // What is not understood may be about anything.
+            _ => None,
+        };
+        Ok(Some(Line { revision: parse(revision)?, subject, adds_tokens: self.adds_tokens != Some(false) }))
+    }
+}
+
+/// Where the log stands, and its lines after `after` in their order, at most `limit`; all of one state.
+///
+/// # Errors
+/// [`StorageError`]; also on a standby.
+pub async fn since(
+    connection: &mut AsyncPgConnection,
+    after: Revision,
+    limit: i64,
+) -> Result<(ReadAt, Vec<Line>), StorageError> {
+    let query = diesel::sql_query(format!(
+        "SELECT counter.revision AS head, epoch.system, epoch.timeline, \
+             line.revision, line.subject, line.subject_id, line.adds_tokens \
+         FROM revision_counter AS counter CROSS JOIN (SELECT {}) AS epoch (system, timeline) \
+         LEFT JOIN LATERAL (SELECT * FROM change_log WHERE revision > $1 ORDER BY revision LIMIT $2) \
+             AS line ON true ORDER BY line.revision",
+        Epoch::SQL
+    ));
+    let rows: Vec<LineRow> =
+        query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(limit).load(connection).await?;
+    let first = rows.as_slice().first();
+    let first = first.ok_or_else(|| StorageError::Defect("there is no revision counter".to_owned()))?;
+    let head = ReadAt { epoch: Epoch::new(first.system, first.timeline), revision: parse(first.head)? };
+    let lines = rows.iter().filter_map(|row| row.line().transpose()).collect::<Result<Vec<_>, _>>()?;
+    Ok((head, lines))
 }
 
 /// Removes at most `limit` lines of the change log that are older than so many days, oldest first; returns how

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::policy::Revision;
+
 /// The history of the database that a revision belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
@@ -42,4 +44,13 @@ impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.system.cast_unsigned(), self.timeline)
     }
+}
+
+/// The state that was read: the newest revision in it, of which history. Read by the statement that read the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAt {
+    /// Which history.
+    pub epoch: Epoch,
+    /// The newest revision.
+    pub revision: Revision,
 }

@@ -91,7 +91,7 @@ const REFUSAL_WORDS: [&str; 6] = [
 
 /// Only eight SQLSTATEs are typed by diesel; the others are told apart by PostgreSQL's (English) words.
 /// They all mean that the server is stopping, starting, overloaded or gave up waiting.
-const UNAVAILABLE_WORDS: [&str; 9] = [
+const UNAVAILABLE_WORDS: [&str; 10] = [
     "terminating connection",
     "canceling statement due to",
     "the database system is",
@@ -101,6 +101,7 @@ const UNAVAILABLE_WORDS: [&str; 9] = [
     "deadlock detected",
     "could not write",
     "could not extend",
+    "recovery is in progress",
 ];
 
 impl From<DieselError> for StorageError {

@@ -97,8 +97,8 @@ pub async fn list(
 ) -> Result<Listed, StorageError> {
     plan_by_index(connection).await?;
     let (places, next) = places(connection, filter, page, now).await?;
-    let ids: Vec<i64> = places.iter().map(|place| place.key_id.get()).collect();
-    let mut keys = load(connection, ids).await?;
+    let ids: Vec<KeyId> = places.iter().map(|place| place.key_id).collect();
+    let mut keys = load(connection, &ids).await?;
     let mut placed = Vec::with_capacity(places.len());
     for place in places {
         // All of it is one state: a key that was found is there.
@@ -205,10 +205,15 @@ fn one_more(limit: usize) -> i64 {
     i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX)
 }
 
-async fn load(
+/// Those of some keys that are there, deleted ones included.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn load(
     connection: &mut AsyncPgConnection,
-    ids: Vec<i64>,
+    keys: &[KeyId],
 ) -> Result<BTreeMap<KeyId, Key>, StorageError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
     let rows: Vec<(KeyRow, String, Option<DateTime<Utc>>)> = api_keys::table
         .inner_join(key_secrets::table.on(key_secrets::key_id.eq(api_keys::key_id)))
         .left_join(owners::table.on(owners::user_id.eq(api_keys::user_id)))

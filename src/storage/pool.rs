@@ -58,6 +58,7 @@ const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<AsyncPgConnection>,
+    connector: Connector,
     /// What the requests to cancel are encrypted by.
     tls: MakeRustlsConnect,
     /// One permit for each write. Writes wait for each other's locks, and must not take all connections
@@ -81,7 +82,7 @@ impl Store {
     /// [`StorageError::Defect`] where the pool cannot be built.
     pub fn new(url: &SecretString, connections_max: u32) -> Result<Self, StorageError> {
         let connector = Connector::of_url(url.expose_secret()).map_err(StorageError::Unavailable)?;
-        let tls = connector.tls();
+        let (tls, own) = (connector.tls(), connector.clone());
         let mut config = ManagerConfig::default();
         config.custom_setup = Box::new(move |_url| {
             let connector = connector.clone();
@@ -100,7 +101,13 @@ impl Store {
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
         let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { pool, tls, writes: Arc::new(Semaphore::new(writes_max)), metrics: Arc::default() })
+        Ok(Self {
+            pool,
+            connector: own,
+            tls,
+            writes: Arc::new(Semaphore::new(writes_max)),
+            metrics: Arc::default(),
+        })
     }
 
     /// The same store, which tells these metrics of its work.
@@ -127,6 +134,17 @@ impl Store {
     /// [`StorageError::Unavailable`].
     pub async fn connection(&self) -> Result<Connection, StorageError> {
         Ok(self.pool.get().await?)
+    }
+
+    /// A new connection beside the pool, for whoever keeps it.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub(super) async fn connect(&self) -> Result<Session, StorageError> {
+        match timeout(CONNECT_TIMEOUT, self.connector.connect()).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(StorageError::Unavailable("connecting took too long".to_owned())),
+        }
     }
 
     /// A connection with a transaction that has the local settings every one of ours has.

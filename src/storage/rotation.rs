@@ -2,6 +2,8 @@
 //!
 //! Always a new row: what is stored late of a secret (its digest) can only be stored of the one that was proven.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -9,6 +11,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::StorageError;
 use super::schema::key_secrets;
 use super::secrets::{NewSecret, SecretId, insert};
+use crate::policy::KeyId;
 
 /// Ends the current secret of a locked key, digests and all, and stores another in its place.
 ///
@@ -52,4 +55,23 @@ pub async fn rotate(
         }
     }
     insert(connection, secret, now).await
+}
+
+/// Until when the tokens before the last rotation of some keys work, for those where one still does.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn grace_ends(
+    connection: &mut AsyncPgConnection,
+    keys: &[KeyId],
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<KeyId, DateTime<Utc>>, StorageError> {
+    let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
+    let rows: Vec<(i64, Option<DateTime<Utc>>)> = key_secrets::table
+        .filter(key_secrets::key_id.eq_any(ids))
+        .filter(key_secrets::expire_at.gt(now))
+        .select((key_secrets::key_id, key_secrets::expire_at))
+        .load(connection)
+        .await?;
+    Ok(rows.into_iter().filter_map(|(id, end)| Some((KeyId::new(id)?, end?))).collect())
 }

@@ -121,6 +121,7 @@ diesel::table! {
         subject -> Text,
         subject_id -> Nullable<Int8>,
         committed_at -> Timestamptz,
+        adds_tokens -> Bool,
     }
 }
 
@@ -164,6 +165,20 @@ diesel::table! {
     schema_compatibility (only_row) {
         only_row -> Bool,
         oldest_migration -> Text,
+    }
+}
+
+diesel::table! {
+    replicas (replica_id) {
+        replica_id -> Uuid,
+        address -> Text,
+        system_identifier -> Int8,
+        timeline -> Int8,
+        applied -> Int8,
+        beat -> Int8,
+        staleness_ms -> Int8,
+        started_at -> Timestamptz,
+        beat_at -> Timestamptz,
     }
 }
 

@@ -1,20 +1,20 @@
 //! `key_secrets` and `key_digests`: from a token to its key.
 
+mod candidates;
+mod finding;
+
+pub use candidates::{CANDIDATES_MAX, Candidate, Candidates, LOOKED_AT_MAX, Of, candidates};
+pub use finding::{Found, ProvenKey, find_by_digests, find_by_ids, last_used};
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Array, Binary, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
-use super::changes;
-use super::key_rows::KeyRow;
-use super::owners::OwnerRow;
-use super::schema::{api_keys, budgets, key_digests, key_secrets, owners, revision_counter};
-use crate::policy::{BudgetId, Key, KeyId, RateLimits, Revision};
+use super::schema::{key_digests, key_secrets};
+use crate::policy::KeyId;
 use crate::token::{Digest, KeyHash, PepperMark};
-
-/// At most this many secrets of one prefix are tried with bcrypt.
-pub const CANDIDATES_MAX: i64 = 8;
 
 /// The constraint that no two own tokens share their public id.
 pub const PREFIX_CONSTRAINT: &str = "key_secrets_own_prefix_is_unique";
@@ -171,75 +171,36 @@ pub async fn store_proven_digest(
     Ok(DigestOutcome::Stored)
 }
 
-/// A secret that may be a presented token's, to be tried with bcrypt.
-#[derive(Debug)]
-pub struct Candidate {
-    /// Which.
-    pub secret_id: SecretId,
-    /// Whose.
-    pub key_id: KeyId,
-    /// What to try.
-    pub key_hash: KeyHash,
-    /// Until when it works, where it was rotated away. Exclusive.
-    pub grace_end: Option<DateTime<Utc>>,
-}
-
-/// The secrets that may be a presented token's.
-#[derive(Debug)]
-pub struct Candidates {
-    /// Whether there is any secret with the prefix at all.
-    pub prefix_is_known: bool,
-    /// Those without a digest under any of the peppers; where one has, a mismatch is final.
-    pub open: Vec<Candidate>,
-}
-
-/// Whose secrets may be a presented token's.
+/// A token's digest under another pepper, for a secret that has one already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// Any owner's.
-    Anyones,
-    /// The operator's: no other key can be a caller's.
-    Operators,
+pub struct FurtherDigest {
+    /// The one that its secret has.
+    pub known: Digest,
+    /// The one to be stored.
+    pub digest: Digest,
 }
 
-/// The secrets with this prefix, lowest key id first, at most [`CANDIDATES_MAX`].
+/// Stores further digests, all under one pepper, where the ones that led to their secrets are still there; returns
+/// how many.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn candidates(
+pub async fn add_digests(
     connection: &mut AsyncPgConnection,
-    key_prefix: &str,
-    peppers: &[String],
-    whose: Whose,
-) -> Result<Candidates, StorageError> {
-    let is_theirs = api_keys::user_id.eq(0).or((whose == Whose::Anyones).into_sql::<Bool>());
-    let with_digest = key_digests::table
-        .filter(key_digests::secret_id.eq(key_secrets::secret_id))
-        .filter(key_digests::pepper_id.eq_any(peppers));
-    type Row = (i64, i64, String, Option<DateTime<Utc>>, bool);
-    let first: Vec<Row> = key_secrets::table
-        .inner_join(api_keys::table)
-        .filter(key_secrets::key_prefix.eq(key_prefix))
-        .filter(is_theirs)
-        .order((key_secrets::key_id, key_secrets::secret_id))
-        .limit(CANDIDATES_MAX)
-        .select((
-            key_secrets::secret_id,
-            key_secrets::key_id,
-            key_secrets::key_hash,
-            key_secrets::expire_at,
-            diesel::dsl::exists(with_digest),
-        ))
-        .load(connection)
-        .await?;
-    let prefix_is_known = !first.is_empty();
-    let mut open = Vec::new();
-    for (id, key_id, hash, grace_end, has_digest) in first {
-        // The column's check keeps ids above 0.
-        let Some(key_id) = KeyId::new(key_id).filter(|_| !has_digest) else { continue };
-        open.push(Candidate { secret_id: SecretId(id), key_id, key_hash: parse_hash(id, &hash)?, grace_end });
-    }
-    Ok(Candidates { prefix_is_known, open })
+    pepper: &PepperMark,
+    digests: &[FurtherDigest],
+) -> Result<usize, StorageError> {
+    let known: Vec<&[u8]> = digests.iter().map(|it| it.known.as_bytes().as_slice()).collect();
+    let further: Vec<&[u8]> = digests.iter().map(|it| it.digest.as_bytes().as_slice()).collect();
+    // The lock makes a rotation under way be waited for, and its secret be left out.
+    let insert = diesel::sql_query(
+        "INSERT INTO key_digests (digest, pepper_id, secret_id) \
+         SELECT further.digest, $3, secret_id FROM unnest($1, $2) AS further (known, digest) \
+         JOIN key_digests AS has ON has.digest = further.known JOIN key_secrets USING (secret_id) \
+         ORDER BY secret_id FOR KEY SHARE OF key_secrets ON CONFLICT DO NOTHING",
+    );
+    let insert = insert.bind::<Array<Binary>, _>(known).bind::<Array<Binary>, _>(further);
+    Ok(insert.bind::<Text, _>(pepper.as_str()).execute(connection).await?)
 }
 
 /// Until when the token before the last rotation works, if it still does.
@@ -285,72 +246,4 @@ fn parse_hash(secret_id: i64, hash: &str) -> Result<KeyHash, StorageError> {
         id: secret_id,
         what: format!("key_hash: {error}"),
     })
-}
-
-/// A key that was found by its token's digest, as of `revision`.
-#[derive(Clone, Debug)]
-pub struct ProvenKey {
-    /// The key.
-    pub key: Key,
-    /// Limits over all keys of its owner.
-    pub owner_rate_limits: RateLimits,
-    /// Until when the token works, where it was rotated away. Exclusive.
-    pub grace_end: Option<DateTime<Utc>>,
-    /// Budgets of the key and of its owner, by id.
-    pub budgets: Vec<BudgetId>,
-}
-
-type FoundRow = (i64, Option<KeyRow>, Option<SecretColumns>, Option<OwnerRow>, Vec<i64>);
-
-/// The key whose secret has one of `digests`, and the newest revision, in one statement: what is found, or
-/// not found, is the state at that revision.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn find_by_digest(
-    connection: &mut AsyncPgConnection,
-    digests: &[Digest],
-) -> Result<(Option<ProvenKey>, Revision), StorageError> {
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-    let of_key_or_owner = budgets::table
-        .filter(
-            budgets::key_id
-                .eq(api_keys::key_id.nullable())
-                .or(budgets::user_id.eq(api_keys::user_id.nullable())),
-        )
-        .order(budgets::budget_id)
-        .select(budgets::budget_id);
-    let (revision, key, secret, owner, budgets): FoundRow = revision_counter::table
-        .left_join(key_digests::table.on(key_digests::digest.eq_any(digests)))
-        .left_join(
-            key_secrets::table.on(key_secrets::secret_id.nullable().eq(key_digests::secret_id.nullable())),
-        )
-        .left_join(api_keys::table.on(api_keys::key_id.nullable().eq(key_secrets::key_id.nullable())))
-        .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
-        .select((
-            revision_counter::revision,
-            Option::<KeyRow>::as_select(),
-            Option::<SecretColumns>::as_select(),
-            Option::<OwnerRow>::as_select(),
-            diesel::dsl::array(of_key_or_owner),
-        ))
-        .first(connection)
-        .await?;
-    let revision = changes::parse(revision)?;
-    let (Some(key), Some(secret)) = (key, secret) else { return Ok((None, revision)) };
-    let owner_disabled = owner.as_ref().is_some_and(|owner| owner.is_disabled());
-    let proven = ProvenKey {
-        key: key.into_key(secret.key_prefix, owner_disabled)?,
-        owner_rate_limits: owner.map(|owner| owner.rate_limits()).unwrap_or_default(),
-        grace_end: secret.expire_at,
-        budgets: budgets.into_iter().filter_map(BudgetId::new).collect(),
-    };
-    Ok((Some(proven), revision))
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = key_secrets)]
-struct SecretColumns {
-    key_prefix: String,
-    expire_at: Option<DateTime<Utc>>,
 }

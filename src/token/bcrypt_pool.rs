@@ -39,6 +39,8 @@ pub struct BcryptPool {
     threads: Arc<Semaphore>,
     counts: Arc<Counts>,
     metrics: Arc<PoolMetrics>,
+    threads_max: usize,
+    queue_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -84,14 +86,34 @@ impl BcryptPool {
             threads: Arc::new(Semaphore::new(threads)),
             counts: Arc::default(),
             metrics: Arc::default(),
+            threads_max: threads,
+            queue_max,
         }
     }
 
     /// The same pool, which tells these metrics of its work.
     #[must_use]
     pub fn measured(self, metrics: &Arc<PoolMetrics>) -> Self {
-        metrics.set_threads(self.threads.available_permits());
+        metrics.set_threads(self.threads_max);
         Self { metrics: Arc::clone(metrics), ..self }
+    }
+
+    /// At most so many computations at once.
+    #[must_use]
+    pub fn threads_max(&self) -> usize {
+        self.threads_max
+    }
+
+    /// At most so many callers wait for one.
+    #[must_use]
+    pub fn queue_max(&self) -> usize {
+        self.queue_max
+    }
+
+    /// Who is told of its work.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<PoolMetrics> {
+        &self.metrics
     }
 
     /// Whether `hash` was made from `token`. The comparison takes the same time wherever they differ.

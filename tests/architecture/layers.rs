@@ -29,7 +29,7 @@ const LAYERS: [Layer; 16] = [
         uses: &["call", "clock", "policy", "metrics", "storage", "cache", "admin", "authorize"],
     },
     Layer { name: "embedded", uses: &[] },
-    Layer { name: "config", uses: &["policy", "token", "tls", "embedded"] },
+    Layer { name: "config", uses: &["policy", "token", "tls", "cache", "embedded"] },
     Layer { name: "telemetry", uses: &["call", "metrics", "config"] },
     Layer {
         name: "server",
@@ -69,7 +69,7 @@ const LAYERS: [Layer; 16] = [
 ];
 
 /// Crates that only some modules may use.
-const RESERVED: [(&[&str], &[&str]); 11] = [
+const RESERVED: [(&[&str], &[&str]); 12] = [
     (&["diesel", "diesel_async", "diesel_migrations", "deadpool", "tokio_postgres_rustls"], &["storage"]),
     // Settings name a database by a URL, which this crate reads.
     (&["tokio_postgres"], &["storage", "config"]),
@@ -90,6 +90,8 @@ const RESERVED: [(&[&str], &[&str]); 11] = [
         ],
         &["grpc", "server", "cli"],
     ),
+    // HTTP/2 by hand is for the loops alone.
+    (&["h2"], &["server"]),
     (&["http", "http_body", "hyper", "hyper_util"], &["grpc", "telemetry", "server", "cli"]),
     (
         &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],

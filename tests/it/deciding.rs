@@ -245,21 +245,15 @@ async fn each_limit_and_budget_that_is_not_enforced_is_named_and_none_is_shown()
         let messages = answer.warnings.into_iter().map(|warning| {
             assert_eq!(warning.kind(), Kind::NotEnforced);
             let (name, rest) = warning.message.split_once(' ').unwrap();
-            assert_eq!(rest, "is stored but not enforced by this version");
+            assert_eq!(rest, "are stored but not enforced by this version");
             name.to_owned()
         });
         messages.collect::<Vec<_>>()
     };
-    let own = [
-        "key.rate_limits.requests.per_minute",
-        "key.rate_limits.requests.per_day",
-        "key.rate_limits.tokens.per_hour",
-        "budgets/1",
-        "budgets/2",
-    ];
-    assert_eq!(named(&limited).await, own);
+    assert_eq!(named(&limited).await, ["key.rate_limits", "budgets"]);
     assert!(named(&unlimited).await.is_empty());
 
+    let (_, of_limited_owner) = app.create_any().await;
     app.database
         .sql(
             "INSERT INTO owners (user_id, requests_per_hour, tokens_per_day, revision, created_at, updated_at) \
@@ -270,9 +264,7 @@ async fn each_limit_and_budget_that_is_not_enforced_is_named_and_none_is_shown()
                  (2, '', 5, 'weekly', true, 0, false, 0, now(), now())",
         )
         .await;
-    let owners = ["owner.rate_limits.requests.per_hour", "owner.rate_limits.tokens.per_day"];
-    assert_eq!(named(&unlimited).await, [owners[0], owners[1], "budgets/3"]);
-    let (limits, budgets) = own.split_at(3);
-    assert_eq!(named(&limited).await, [limits, &owners, budgets, &["budgets/3"]].concat());
+    // Not one of the keys in memory, which are not read again because somebody wrote into the database.
+    assert_eq!(named(&of_limited_owner).await, ["owner.rate_limits", "budgets"]);
     app.stop().await;
 }

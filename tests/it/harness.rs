@@ -10,7 +10,7 @@ mod proxy;
 
 use std::time::Duration;
 
-pub use app::{App, Bearer, Client, connect, denial, new_token, status_reason, violated_fields};
+pub use app::{App, Bearer, Client, connect, denial, judged_key, new_token, status_reason, violated_fields};
 pub use cluster::{TestDatabase, lines, number, socket};
 pub use http::{get, request};
 pub use own_cluster::{OwnCluster, Standby};

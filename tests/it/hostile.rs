@@ -146,7 +146,7 @@ fn fault(question: &Question, answer: &pb::AuthorizeResponse) -> Option<String> 
     let decided = decided.as_deref().unwrap_or("ALLOW");
     let is_right = decided == question.expected;
     let is_sentence = answer.message.len() < 200 && !answer.message.contains(char::is_control);
-    let tells_key = answer.key.is_some();
+    let tells_key = !answer.key.is_empty();
     let is_told_right = tells_key == (question.expected != "KEY_INVALID");
     let is_good = is_right && is_sentence && is_told_right;
     (!is_good).then(|| format!("{}: {decided}, not {}: {answer:?}", question.what, question.expected))

@@ -9,7 +9,7 @@ use crate::harness::{App, Process, TestDatabase, eventually, get, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_follows_the_store_and_health_does_not() {
-    let app = App::start().await;
+    let app = App::builder().flags(["--max-staleness=1s"]).start().await;
     eventually("ready", async || get(&app.ops(), "/readyz").await.status == 200).await;
     app.database.allow_connections(false).await;
     eventually("not ready", async || get(&app.ops(), "/readyz").await.status == 503).await;

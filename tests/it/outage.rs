@@ -107,7 +107,7 @@ async fn outage(app: &App, break_it: impl AsyncFnOnce(), mend_it: impl AsyncFnOn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_down_is_unavailable_until_it_returns() {
-    let app = App::start().await;
+    let app = App::builder().flags(["--max-staleness=1s"]).start().await;
     let database = app.database.clone();
     let stop = async || database.allow_connections(false).await;
     outage(&app, stop, async || database.allow_connections(true).await).await;
@@ -118,7 +118,8 @@ async fn a_database_that_is_down_is_unavailable_until_it_returns() {
 async fn a_database_that_hangs_is_unavailable_until_it_returns() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::before(&database).await;
-    let app = App::builder().database(&database).url(&proxy.url).start().await;
+    let flags = ["--max-staleness=1s"];
+    let app = App::builder().database(&database).url(&proxy.url).flags(flags).start().await;
     outage(&app, async || proxy.stall(), async || proxy.resume()).await;
     app.stop().await;
 }

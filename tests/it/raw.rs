@@ -93,6 +93,15 @@ impl Connection {
 
     /// Sends a call and reads all of its answer.
     pub async fn call(&self, call: Call) -> Answer {
+        self.exchange(call, false).await
+    }
+
+    /// Sends a call; an answer that begins well is read no further, since it may have no end.
+    pub async fn begin(&self, call: Call) -> Answer {
+        self.exchange(call, true).await
+    }
+
+    async fn exchange(&self, call: Call, is_endless: bool) -> Answer {
         let what = format!("{call:?}");
         let mut send = self.0.clone().ready().await.unwrap();
         let mut request = Request::new(());
@@ -108,6 +117,11 @@ impl Connection {
         }
         let (head, mut stream) =
             response.await.unwrap_or_else(|error| panic!("{what}: {error}")).into_parts();
+        if is_endless && !head.headers.contains_key("grpc-status") {
+            let header_list_bytes = list_bytes(&head.headers);
+            let status = Status::new(Code::Ok, "");
+            return Answer { http: head.status, status, header_list_bytes, messages: Vec::new() };
+        }
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.data().await {
             let chunk = chunk.unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::insert::{insert_budget, secret};
+use super::owners::Disabled;
 use super::plan::{self, Candidate};
 use super::{ACTION, actor, owners as inactive_owners, records};
 use crate::admin::enclava::{ImportedKey, SyncAction, sync_action};
 use crate::admin::snapshot;
 use crate::policy::{AccessRule, BudgetId, Key, UserId};
-use crate::storage::changes::{self, AuditLine, Subject};
+use crate::storage::changes::{self, AuditLine, Change, Stamp, Subject};
 use crate::storage::{Session, StorageError, Store, budgets, keys, owners, rotation};
 
 /// Ends the transaction.
@@ -26,13 +27,21 @@ impl From<StorageError> for Aborted {
     }
 }
 
-/// Applies `candidate` and answers the owners that were disabled with it; `None` where the key, locked, turns
+/// What came of an application.
+pub(super) struct Applied {
+    /// The owners that were disabled with it.
+    pub(super) owners_disabled: Vec<UserId>,
+    /// Of the last change.
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// Applies `candidate`; `None` where the key, locked, turns
 /// out to need nothing.
 pub(super) async fn apply(
     store: &Store,
     candidate: &Arc<Candidate>,
     now: DateTime<Utc>,
-) -> Result<Option<Vec<UserId>>, StorageError> {
+) -> Result<Option<Applied>, StorageError> {
     let candidate = Arc::clone(candidate);
     let applied = store
         .write("import.apply", move |session| {
@@ -40,7 +49,7 @@ pub(super) async fn apply(
         })
         .await;
     match applied {
-        Ok(disabled) => Ok(Some(disabled)),
+        Ok(applied) => Ok(Some(applied)),
         Err(Aborted::NothingToDo) => Ok(None),
         Err(Aborted::Failed(error)) => Err(error),
     }
@@ -50,7 +59,7 @@ async fn apply_in(
     session: &mut Session,
     candidate: &Candidate,
     now: DateTime<Utc>,
-) -> Result<Vec<UserId>, Aborted> {
+) -> Result<Applied, Aborted> {
     let incoming = &candidate.key;
     let key_id = incoming.key_id;
     let inactive = incoming.owner_disabled.then_some(incoming.user_id).into_iter().collect();
@@ -76,22 +85,21 @@ async fn apply_in(
     let budgets_after = budgets::of(session, Some(key_id), None, now).await?;
 
     let users: Vec<UserId> = disabled.iter().map(|owner| owner.user_id).collect();
-    let mut lines: Vec<_> =
-        disabled.into_iter().map(|owner| (Subject::Owner(owner.user_id), owner.line)).collect();
+    let mut lines: Vec<Change> = disabled.into_iter().map(Disabled::into_change).collect();
     let line = AuditLine {
         action: ACTION,
         before: Some(snapshot::key(&before, &budgets_before)),
         after: Some(snapshot::key(&after, &budgets_after)),
     };
-    lines.push((Subject::Key(key_id), line));
-    let mut revisions = changes::record_many(session, &actor(), lines).await?;
+    lines.push(Change { subject: Subject::Key(key_id), adds_tokens: true, line });
+    let (mut revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
     let of_key = revisions.pop().ok_or_else(|| StorageError::Defect("no revision".to_owned()))?;
     for (user_id, revision) in users.iter().zip(revisions) {
         owners::stamp(session, *user_id, revision).await?;
     }
     keys::stamp(session, key_id, of_key).await?;
     budgets::stamp(session, budget.as_slice(), of_key).await?;
-    Ok(users)
+    Ok(Applied { owners_disabled: users, stamp })
 }
 
 /// The key with everything that the older system knows of it; what it does not know stays.

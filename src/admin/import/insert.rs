@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::owners::Disabled;
 use super::plan::Candidate;
 use super::{ACTION, actor, owners as inactive_owners, records};
 use crate::admin::snapshot;
 use crate::policy::{BudgetId, BudgetSubject, Key, KeyId, Period, UserId};
-use crate::storage::changes::{self, AuditLine, Subject};
+use crate::storage::changes::{self, AuditLine, Change, Stamp, Subject};
 use crate::storage::secrets::NewSecret;
 use crate::storage::{Session, StorageError, Store, budgets, keys, owners, secrets, usage};
 
@@ -21,6 +22,8 @@ pub(super) struct Inserted {
     pub(super) owners_disabled: Vec<UserId>,
     /// What the database did not take, and why.
     pub(super) refused: BTreeMap<KeyId, StorageError>,
+    /// Of the last change.
+    pub(super) stamp: Option<Stamp>,
 }
 
 /// Inserts `candidates`, which are in order of id.
@@ -45,6 +48,7 @@ pub(super) async fn insert(
             Ok(one) => {
                 all.keys.extend(one.keys);
                 all.owners_disabled.extend(one.owners_disabled);
+                all.stamp = one.stamp.or(all.stamp);
             }
             Err(error @ StorageError::Unavailable(_)) => return Err(error),
             Err(error) => {
@@ -97,18 +101,17 @@ async fn insert_in(
         candidates.iter().map(AsRef::as_ref).filter(|new| inserted.contains(&new.key.key_id)).collect();
     let new_budgets = insert_belongings(session, &new, now).await?;
 
-    let mut lines: Vec<(Subject, AuditLine)> =
-        disabled.into_iter().map(|owner| (Subject::Owner(owner.user_id), owner.line)).collect();
+    let mut lines: Vec<Change> = disabled.into_iter().map(Disabled::into_change).collect();
     for record in records.iter().filter(|record| inserted.contains(&record.key_id)) {
         let budgets = match new_budgets.get(&record.key_id) {
             Some(_) => budgets::of(session, Some(record.key_id), None, now).await?,
             None => Vec::new(),
         };
         let line = AuditLine { action: ACTION, before: None, after: Some(snapshot::key(record, &budgets)) };
-        lines.push((Subject::Key(record.key_id), line));
+        lines.push(Change { subject: Subject::Key(record.key_id), adds_tokens: true, line });
     }
-    let subjects: Vec<Subject> = lines.iter().map(|(subject, _)| *subject).collect();
-    let revisions = changes::record_many(session, &actor(), lines).await?;
+    let subjects: Vec<Subject> = lines.iter().map(|change| change.subject).collect();
+    let (revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
     let mut of_keys = Vec::with_capacity(new.len());
     let mut of_budgets = Vec::with_capacity(new_budgets.len());
     for (subject, revision) in subjects.into_iter().zip(revisions) {
@@ -122,7 +125,7 @@ async fn insert_in(
     }
     keys::stamp_many(session, &of_keys).await?;
     budgets::stamp_many(session, &of_budgets).await?;
-    Ok(Inserted { keys: inserted, owners_disabled, refused: BTreeMap::new() })
+    Ok(Inserted { keys: inserted, owners_disabled, refused: BTreeMap::new(), stamp })
 }
 
 /// The rows of the other tables; answers the budgets.

@@ -6,13 +6,19 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::snapshot;
 use crate::policy::{Owner, Revision, UserId};
-use crate::storage::changes::{self, Actor, AuditLine, Subject};
+use crate::storage::changes::{self, Actor, AuditLine, Change, Stamp, Subject};
 use crate::storage::{Session, StorageError, owners};
 
 /// An owner that was disabled and not logged yet.
 pub(super) struct Disabled {
     pub(super) user_id: UserId,
-    pub(super) line: AuditLine,
+    line: AuditLine,
+}
+
+impl Disabled {
+    pub(super) fn into_change(self) -> Change {
+        Change { subject: Subject::Owner(self.user_id), adds_tokens: false, line: self.line }
+    }
 }
 
 /// Disables owners, lowest first; answers those that were not disabled already. To be logged and stamped.
@@ -52,7 +58,7 @@ pub(super) async fn disable_unknown(
     actor: &Actor,
     users: &BTreeSet<UserId>,
     now: DateTime<Utc>,
-) -> Result<Vec<UserId>, StorageError> {
+) -> Result<(Vec<UserId>, Option<Stamp>), StorageError> {
     let mut disabled = Vec::new();
     for user_id in users {
         let before = owners::lock(session, *user_id, now).await?;
@@ -61,10 +67,10 @@ pub(super) async fn disable_unknown(
         }
     }
     let users: Vec<UserId> = disabled.iter().map(|owner| owner.user_id).collect();
-    let lines = disabled.into_iter().map(|owner| (Subject::Owner(owner.user_id), owner.line)).collect();
-    let revisions = changes::record_many(session, actor, lines).await?;
+    let lines = disabled.into_iter().map(Disabled::into_change).collect();
+    let (revisions, stamp) = changes::record_many(session, actor, lines).await?;
     for (user_id, revision) in users.iter().zip(revisions) {
         owners::stamp(session, *user_id, revision).await?;
     }
-    Ok(users)
+    Ok((users, stamp))
 }

@@ -11,6 +11,7 @@ use crate::cli::json::{from_json, to_json};
 use crate::cli::output::{Format, Output, Tone};
 use crate::cli::table::{Cell, Column, columns};
 use crate::cli::{DENIED, FAILED};
+use crate::grpc::convert::authorize::judged_key;
 use crate::grpc::pb;
 use crate::grpc::pb::authorize_response::{Decision, Reason};
 use crate::grpc::pb::batch_authorize_response::item::Result as ItemResult;
@@ -81,7 +82,7 @@ fn row(line: usize, item: &pb::batch_authorize_response::Item) -> Vec<Cell> {
                 Reason::Unspecified => String::new(),
                 reason => reason.as_str_name().to_owned(),
             };
-            let key = answer.key.as_ref().map(|key| key.key_id.to_string()).unwrap_or_default();
+            let key = judged_key(answer).map(|key| key.key_id.to_string()).unwrap_or_default();
             (decision, reason, key, answer.message.clone())
         }
         Some(ItemResult::Error(error)) => {

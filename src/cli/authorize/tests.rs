@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 
 use clap::Parser;
+use prost::Message as _;
 
 use super::*;
 use crate::cli::output::Written;
@@ -85,14 +86,16 @@ fn an_allow_shows_the_key_and_its_warnings() {
     let answer = pb::AuthorizeResponse {
         decision: Decision::Allow.into(),
         http_status: 200,
-        key: Some(pb::AuthorizedKey {
+        key: pb::AuthorizedKey {
             key_id: 17,
             user_id: 4,
             display_name: "ci".into(),
             key_prefix: "ks_abc".into(),
             scopes: vec!["chat.*".into()],
             ..Default::default()
-        }),
+        }
+        .encode_to_vec()
+        .into(),
         warnings: vec![pb::Warning {
             kind: Kind::NotEnforced.into(),
             message: "budgets/3 is not\nenforced".into(),

@@ -1,8 +1,10 @@
 //! What an import did, for people and for programs.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::admin::import::{Import, ImportReport};
+use crate::cache::Propagation;
 use crate::cli::output::Look;
 use crate::cli::table::{Cell, Column, columns, properties};
 
@@ -18,6 +20,7 @@ pub(super) fn table(report: &ImportReport, import: Import) -> String {
         ("rejected", report.rejections.len().to_string()),
         ("warnings", report.warnings.len().to_string()),
         ("owners disabled", report.owners_disabled.len().to_string()),
+        ("in force", in_force(report)),
     ]);
     let rejections = report.rejections.iter().map(|it| (it.kind.as_str(), it.sentence.as_str()));
     let warnings = report.warnings.iter().map(|it| (it.kind.as_str(), it.sentence.as_str()));
@@ -27,6 +30,21 @@ pub(super) fn table(report: &ImportReport, import: Import) -> String {
         let header = [Column::Whole(kind), Column::Whole("REASON")];
         format!("{text}\n\n{}", columns(Look::default(), &header, rows))
     })
+}
+
+/// Empty where nothing was changed.
+fn in_force(report: &ImportReport) -> String {
+    match report.propagation {
+        None => String::new(),
+        Some(Propagation::Complete) => "on every replica".to_owned(),
+        Some(Propagation::Incomplete { certain_by, .. }) => {
+            format!("on every replica from {} on", time(certain_by))
+        }
+    }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn found<'a>(findings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Vec<Cell>> {
@@ -53,11 +71,19 @@ pub(super) fn json(report: &ImportReport, import: Import, complete: bool) -> Val
         "owners_disabled": report.owners_disabled.iter().map(|user_id| user_id.get()).collect::<Vec<_>>(),
         "rejections": rejections.collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),
+        "propagation": report.propagation.map(|propagation| match propagation {
+            Propagation::Complete => json!({ "complete": true }),
+            Propagation::Incomplete { certain_by, .. } => {
+                json!({ "complete": false, "certain_by": time(certain_by) })
+            }
+        }),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::admin::enclava::{Options, Rejection, RejectionKind, Warning, WarningKind};
     use crate::policy::UserId;
@@ -86,6 +112,10 @@ mod tests {
             rejections: vec![rejection],
             warnings: vec![warning],
             owners_disabled: UserId::new(25).into_iter().collect(),
+            propagation: Some(Propagation::Incomplete {
+                certain_by: DateTime::UNIX_EPOCH,
+                certain_after: Duration::ZERO,
+            }),
             ..ImportReport::default()
         }
     }
@@ -101,6 +131,7 @@ unchanged        1
 rejected         1
 warnings         1
 owners disabled  1
+in force         on every replica from 1970-01-01T00:00:00.000Z on
 
 REJECTED  REASON
 ID_TAKEN  key 7: id: another key has it
@@ -118,6 +149,8 @@ TAG_DROPPED  key 8: tags: one\u{fffd}is dropped";
         assert_eq!(value["rejections"][0]["kind"], "ID_TAKEN");
         assert_eq!(value["warnings"][0]["key_id"], 8);
         assert_eq!(value["owners_disabled"], json!([25]));
+        let propagation = json!({ "complete": false, "certain_by": "1970-01-01T00:00:00.000Z" });
+        assert_eq!(value["propagation"], propagation);
         assert_eq!((&value["complete"], &value["dry_run"]), (&json!(false), &json!(true)));
     }
 }

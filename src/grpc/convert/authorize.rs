@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use prost::Message as _;
 use prost::bytes::Bytes;
 use tonic::Status;
 
@@ -10,7 +11,7 @@ use super::budgets;
 use super::keys::stored;
 use super::limits::rate_limits;
 use super::time::{read_duration, seconds, timestamp};
-use crate::authorize::{FilterOutcome, Freshness, Introspection, KeyFacts, Outcome, Warning, WarningKind};
+use crate::authorize::{FilterOutcome, Freshness, Introspection, Outcome, Warning, WarningKind};
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
@@ -229,10 +230,11 @@ pub fn response(outcome: Outcome) -> pb::AuthorizeResponse {
     pb::AuthorizeResponse {
         decision,
         reason: denied,
-        message: outcome.message,
+        message: outcome.message.into_owned(),
         http_status,
         authorization_id: String::new(),
-        key: outcome.key.as_ref().map(authorized_key),
+        // Encoded already; empty is absent.
+        key: outcome.key.map(|key| key.shown().clone()).unwrap_or_default(),
         rate_limits: Vec::new(),
         budgets: Vec::new(),
         retry_after: None,
@@ -242,9 +244,11 @@ pub fn response(outcome: Outcome) -> pb::AuthorizeResponse {
     }
 }
 
-fn authorized_key(facts: &KeyFacts) -> pb::AuthorizedKey {
-    let key = &facts.key;
-    pb::AuthorizedKey {
+/// What answers tell of a key, an encoded AuthorizedKey: made once when the key is loaded.
+#[must_use]
+pub fn describe(proven: &ProvenKey) -> Bytes {
+    let key = &proven.key;
+    let described = pb::AuthorizedKey {
         key_id: key.key_id.get(),
         user_id: key.user_id.get(),
         display_name: key.display_name.as_str().to_owned(),
@@ -254,7 +258,14 @@ fn authorized_key(facts: &KeyFacts) -> pb::AuthorizedKey {
         tags: key.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
         metadata: key.metadata.as_map().clone(),
         expire_time: key.policy.expire_time.map(timestamp),
-    }
+    };
+    described.encode_to_vec().into()
+}
+
+/// The key of an answer, decoded, for whoever reads answers. `None` where there is none.
+#[must_use]
+pub fn judged_key(answer: &pb::AuthorizeResponse) -> Option<pb::AuthorizedKey> {
+    (!answer.key.is_empty()).then(|| pb::AuthorizedKey::decode(answer.key.clone()).ok()).flatten()
 }
 
 fn warnings(warnings: Vec<Warning>) -> Vec<pb::Warning> {
@@ -263,8 +274,10 @@ fn warnings(warnings: Vec<Warning>) -> Vec<pb::Warning> {
         WarningKind::OldTokenInGrace => pb::warning::Kind::OldTokenInGrace,
         WarningKind::NotEnforced => pb::warning::Kind::NotEnforced,
     };
-    let message =
-        |warning: Warning| pb::Warning { kind: kind(warning.kind).into(), message: warning.message };
+    let message = |warning: Warning| pb::Warning {
+        kind: kind(warning.kind).into(),
+        message: warning.message.into_owned(),
+    };
     warnings.into_iter().map(message).collect()
 }
 
@@ -276,7 +289,7 @@ pub fn filter_response(outcome: FilterOutcome, mut models: Vec<String>) -> pb::F
     pb::FilterModelsResponse {
         decision,
         reason: denied,
-        message: outcome.context.message,
+        message: outcome.context.message.into_owned(),
         http_status,
         models: allowed.filter_map(|position| models.get_mut(*position).map(std::mem::take)).collect(),
         revision: outcome.context.revision.get(),

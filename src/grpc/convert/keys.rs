@@ -6,6 +6,7 @@ use super::owners::owner;
 use super::rules::{checks, rule};
 use super::time::timestamp;
 use crate::admin::{Changed, Etag, KeyView, OwnerView};
+use crate::cache::Propagation;
 use crate::grpc::pb;
 use crate::policy::{Key, KeyState, KeyTotals};
 
@@ -83,10 +84,17 @@ pub fn totals(totals: &KeyTotals) -> pb::KeyTotals {
     }
 }
 
-/// Every decision of this version reads the store: a change that is committed is known everywhere.
+/// How far a change has come, for a message.
 #[must_use]
-pub fn propagation() -> pb::Propagation {
-    pb::Propagation { complete: true, certain_by: None, certain_after: None }
+pub fn propagation(propagation: Propagation) -> pb::Propagation {
+    match propagation {
+        Propagation::Complete => pb::Propagation { complete: true, certain_by: None, certain_after: None },
+        Propagation::Incomplete { certain_by, certain_after } => pb::Propagation {
+            complete: false,
+            certain_by: Some(timestamp(certain_by)),
+            certain_after: prost_types::Duration::try_from(certain_after).ok(),
+        },
+    }
 }
 
 /// What a change of a key answers.
@@ -95,7 +103,7 @@ pub fn key_mutation(changed: &Changed<KeyView>) -> pb::KeyMutationResponse {
     pb::KeyMutationResponse {
         key: Some(key(&changed.resource)),
         revision: changed.revision.get(),
-        propagation: Some(propagation()),
+        propagation: Some(propagation(changed.propagation)),
     }
 }
 
@@ -105,6 +113,6 @@ pub fn owner_mutation(changed: &Changed<OwnerView>) -> pb::OwnerMutationResponse
     pb::OwnerMutationResponse {
         owner: Some(owner(&changed.resource)),
         revision: changed.revision.get(),
-        propagation: Some(propagation()),
+        propagation: Some(propagation(changed.propagation)),
     }
 }

@@ -54,7 +54,7 @@ impl KeyApi {
             key: Some(key),
             token: created.token.map(|token| token.expose().to_owned()).unwrap_or_default(),
             revision: created.changed.revision.get(),
-            propagation: Some(convert::propagation()),
+            propagation: Some(convert::propagation(created.changed.propagation)),
         })
     }
 
@@ -108,7 +108,7 @@ impl KeyApi {
             key: Some(convert::key(&changed.resource)),
             token: token.map(|token| token.expose().to_owned()).unwrap_or_default(),
             revision: changed.revision.get(),
-            propagation: Some(convert::propagation()),
+            propagation: Some(convert::propagation(changed.propagation)),
         })
     }
 

@@ -30,9 +30,16 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(shared: Arc<Shared>, method: Arc<MethodMetrics>, span: Span) -> Self {
+    /// `received`: when it came; now, if nobody has said so.
+    pub(super) fn begin(
+        shared: Arc<Shared>,
+        method: Arc<MethodMetrics>,
+        span: Span,
+        received: Option<Instant>,
+    ) -> Self {
         let _in_flight = method.begin();
-        Self { shared, method, span, began: clock::monotonic_now(), has_ended: false, _in_flight }
+        let began = received.unwrap_or_else(clock::monotonic_now);
+        Self { shared, method, span, began, has_ended: false, _in_flight }
     }
 
     /// The end that `headers`, or trailers, tell of. Without a status it is a unary answer, which has none yet and

@@ -1,15 +1,16 @@
 //! `--watch` and `--follow`: shown again and again, until Ctrl-C.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::block_in_place;
 
 use super::{Shell, named};
-use crate::harness::App;
+use crate::harness::{App, Process};
 
 /// How long a line is waited for: only a test that would fail waits so long.
 const LINE_MAX: Duration = Duration::from_secs(60);
@@ -23,8 +24,12 @@ struct Watching {
 impl Watching {
     fn start(shell: &Shell, args: &[&str]) -> Self {
         let mut command = shell.command(args);
-        command.arg("--watch-every=20ms").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.arg("--watch-every=20ms");
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = mpsc::channel();
         thread::spawn(move || {
@@ -45,6 +50,15 @@ impl Watching {
                 return line;
             }
         }
+    }
+
+    /// Ctrl-C, the exit code, and what was told on stderr, where that is piped.
+    fn interrupt_for_notes(mut self) -> (Option<i32>, String) {
+        let mut stderr = self.child.stderr.take().unwrap();
+        let code = self.interrupt();
+        let mut told = String::new();
+        stderr.read_to_string(&mut told).unwrap();
+        (code, told)
     }
 
     /// Ctrl-C, and the exit code.
@@ -130,5 +144,44 @@ async fn following_begins_with_the_last_events_however_far_back_they_are() {
     app.database.sql(new).await;
     following.line(|line| line.contains("\"new\""));
     assert_eq!(following.interrupt(), Some(0));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watched_keys_are_shown_as_they_change_and_none_is_left_out_when_the_server_restarts() {
+    let app = App::start().await;
+    let url = app.database.url();
+    let settings = [("KEYSTILE_DATABASE_URL", url.as_str()), ("KEYSTILE_ALLOW_DATA_LOSS", "true")];
+    let mut server = block_in_place(|| Process::serve(&settings));
+    let shell = Shell { address: server.address.clone(), ..Shell::of(&app) };
+    let from = app.database.number("SELECT revision FROM revision_counter").await;
+    let after = format!("--after-revision={from}");
+    let mut command = shell.command(&["keys", "watch", &after, "-o", "json"]);
+    command.stderr(Stdio::piped());
+    let watching = Watching::of(command);
+    let (first, _) = named(&app, "first").await;
+    let shown = |line: String| {
+        let change: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(change["change"], "KEY_CHANGED");
+        (change["revision"].as_i64().unwrap(), change["key"]["key_id"].to_string())
+    };
+    assert_eq!(shown(watching.line(|_| true)), (from + 1, first));
+    server.kill();
+    let (missed, _) = named(&app, "missed").await;
+    let address = server.address.clone();
+    let again = [settings[0], settings[1], ("KEYSTILE_LISTEN", address.as_str())];
+    let _server = block_in_place(|| Process::serve(&again));
+    assert_eq!(shown(watching.line(|_| true)), (from + 2, missed));
+    let (code, told) = watching.interrupt_for_notes();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("goes on after revision {}", from + 1)), "{told}");
+
+    let people = Watching::of(shell.command(&["keys", "watch", &after]));
+    assert!(people.line(|_| true).starts_with("REVISION  "));
+    assert!(people.line(|_| true).ends_with("ACTIVE          first"));
+    assert!(people.line(|_| true).ends_with("ACTIVE          missed"));
+    assert_eq!(people.interrupt(), Some(0));
+    let refused = shell.refused(&["keys", "watch", &format!("--after-revision={}", from + 9)]).await;
+    assert!(refused.contains("has not come yet") && refused.contains("keystile keys list"), "{refused}");
     app.stop().await;
 }

@@ -235,6 +235,11 @@ pub fn denial(answer: &pb::AuthorizeResponse) -> Option<String> {
     }
 }
 
+/// The key that an answer tells of; fails where there is none.
+pub fn judged_key(answer: &pb::AuthorizeResponse) -> pb::AuthorizedKey {
+    keystile::grpc::convert::authorize::judged_key(answer).unwrap_or_else(|| panic!("no key: {answer:?}"))
+}
+
 /// `ErrorInfo.reason`; fails where there is none of ours.
 pub fn status_reason(status: &Status) -> String {
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));

@@ -71,7 +71,7 @@ async fn what_is_nearly_a_token_is_none() {
         let request = pb::AuthorizeRequest { token: value.clone(), ..Default::default() };
         let answer = client.authorize(request.clone()).await.unwrap().into_inner();
         assert_eq!(denial(&answer).as_deref(), Some("KEY_INVALID"), "{name}");
-        assert!(answer.key.is_none() && answer.warnings.is_empty(), "{name}: nothing of the key is told");
+        assert!(answer.key.is_empty() && answer.warnings.is_empty(), "{name}: nothing of the key is told");
         // All answers are the same, so that none tells how near it was.
         let common = pb::AuthorizeResponse { revision: answer.revision, ..invalid() };
         assert_eq!(answer, common, "{name}");

@@ -1,0 +1,77 @@
+//! What can be measured, each for itself: `--scenario` names it.
+//!
+//! A scenario starts the servers that it needs, and has ended them when it returns.
+
+mod cold;
+pub mod compare;
+mod echo_side;
+mod flood;
+mod growth;
+mod imported;
+mod keys;
+mod latency;
+mod revoke;
+mod skew;
+mod together;
+
+use clap::ValueEnum;
+
+use crate::failure::Failure;
+use crate::options::Plan;
+use crate::report;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Calls a second beside the echo servers.
+    Compare,
+    /// The times of calls at half of the echo's load, beside the echo.
+    OpenLoop,
+    /// One heavy connection and three light ones against four even ones.
+    Skew,
+    /// Many keys against few.
+    Keys,
+    /// BatchAuthorize against Authorize.
+    Batch,
+    /// AuthorizeStream against Authorize.
+    Stream,
+    /// Keys that were never seen before; imported keys before and after their first use.
+    Cold,
+    /// Wrong tokens beside good traffic.
+    Flood,
+    /// From RevokeKey to refused everywhere, on three replicas.
+    Revoke,
+    /// Decisions a second and times against keys and connections, as charts.
+    Growth,
+}
+
+impl std::fmt::Display for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// Measures what the plan names, in its order.
+///
+/// # Errors
+/// What kept it from being measured; the servers have ended all the same.
+pub async fn run(plan: &Plan) -> Result<(), Failure> {
+    report::plan(plan);
+    for scenario in &plan.scenarios {
+        eprintln!("throughput: scenario {scenario}");
+        match scenario {
+            Scenario::Compare => compare::run(plan).await?,
+            Scenario::OpenLoop => latency::run(plan).await?,
+            Scenario::Skew => skew::run(plan).await?,
+            Scenario::Keys => keys::run(plan).await?,
+            Scenario::Batch => together::batch(plan).await?,
+            Scenario::Stream => together::stream(plan).await?,
+            Scenario::Cold => cold::run(plan).await?,
+            Scenario::Flood => flood::run(plan).await?,
+            Scenario::Revoke => revoke::run(plan).await?,
+            Scenario::Growth => growth::run(plan).await?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,2 @@
+ALTER TABLE change_log DROP COLUMN adds_tokens;
+DROP TABLE replicas;

@@ -1,0 +1,90 @@
+//! What a key may know of itself.
+
+use super::prove::{Freshness, Whose};
+use super::warnings::{self, Warning};
+use super::{AuthorizeError, Authorizer, Proof};
+use crate::call;
+use crate::policy::{Budget, KeyState, KeyTotals, Reason, Revision};
+use crate::storage::secrets::{self, ProvenKey};
+use crate::storage::{budgets, usage};
+use crate::token::{Digest, Presented};
+
+/// A key's own view.
+#[derive(Clone, Debug)]
+pub struct Introspection {
+    /// The key and where it stands, where the token was proven.
+    pub key: Option<(ProvenKey, KeyState)>,
+    /// Why the token cannot be used at all (checks 1 to 4).
+    pub reason: Option<Reason>,
+    /// What it has used.
+    pub totals: KeyTotals,
+    /// Budgets of the key and its owner.
+    pub budgets: Vec<Budget>,
+    /// What to know.
+    pub warnings: Vec<Warning>,
+    /// The state is at least as new as this.
+    pub revision: Revision,
+}
+
+impl Introspection {
+    fn invalid(revision: Revision) -> Self {
+        Self {
+            key: None,
+            reason: Some(Reason::KeyInvalid),
+            totals: KeyTotals::default(),
+            budgets: Vec::new(),
+            warnings: Vec::new(),
+            revision,
+        }
+    }
+}
+
+impl Authorizer {
+    /// What a key may know of itself: it is proven as any other, and then read whole from the store, with what it has
+    /// used.
+    ///
+    /// # Errors
+    /// [`AuthorizeError`]: nothing is known of the token then.
+    pub async fn introspect(&self, token: &[u8]) -> Result<Introspection, AuthorizeError> {
+        let inner = &*self.0;
+        let Proof { key, revision } = self.prove(token, Whose::Anyones, Freshness::NONE).await?;
+        let (Some(known), Ok(presented)) = (key, Presented::classify(token, &inner.brand)) else {
+            return Ok(Introspection::invalid(revision));
+        };
+        let digests = inner.peppers.digests(presented.bytes());
+        let digests: Vec<Digest> = digests.into_iter().map(|(_, digest)| digest).collect();
+        let now = inner.clock.now();
+        let read = inner.store.snapshot("introspect", move |session| {
+            Box::pin(async move {
+                let found = secrets::find_by_digests(session, &digests).await?;
+                let revision = found.revision;
+                let Some((_, key)) = found.keys.into_iter().next() else { return Ok((None, revision)) };
+                let key = key?;
+                let (key_id, user_id) = (key.key.key_id, key.key.user_id);
+                let totals = usage::totals(session, &[key_id]).await?;
+                let totals = totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default();
+                let budgets = budgets::of(session, Some(key_id), Some(user_id), now).await?;
+                Ok((Some((key, totals, budgets)), revision))
+            })
+        });
+        let (found, revision) = read.await?;
+        // After the state was read.
+        let now = inner.clock.now();
+        let is_usable =
+            |key: &ProvenKey| key.grace_end.is_none_or(|end| now < end) && !key.key.policy.deleted;
+        let Some((key, totals, budgets)) = found.filter(|(key, ..)| is_usable(key)) else {
+            return Ok(Introspection::invalid(revision));
+        };
+        call::note_key(key.key.key_id.get());
+        let state = key.key.policy.state(now);
+        let reason = match state {
+            KeyState::Active => None,
+            KeyState::Deleted => Some(Reason::KeyInvalid),
+            KeyState::Revoked => Some(Reason::KeyRevoked),
+            KeyState::OwnerDisabled => Some(Reason::OwnerDisabled),
+            KeyState::Expired => Some(Reason::KeyExpired),
+        };
+        let warnings = warnings::of(&known, now);
+        Ok(Introspection { key: Some((key, state)), reason, totals, budgets, warnings, revision })
+    }
+}

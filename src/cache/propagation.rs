@@ -1,0 +1,395 @@
+//! How far a change has come: whether any replica may still decide from the state before it.
+//!
+//! - A change has come to a replica when the replica's row says so in the epoch of the change. It needs not come to one
+//!   that is not listed **after the commit**: that one reads the log after it has registered. Nor to one that went, or
+//!   that has not renewed its row for its staleness and a tenth more: it decides nothing any more, and its row is taken
+//!   away, so that it can never renew it.
+//! - The own replica is known from memory. The table is read once for all who began to wait before, and then again and
+//!   again only while somebody waits for another replica: never once for each who waits.
+//! - Waiting has an end. Then it is said from when on no replica can decide from the state before the change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::KeyCache;
+use crate::clock;
+use crate::metrics::FreshnessMetrics;
+use crate::storage::changes::Stamp;
+use crate::storage::replicas::{self, Replica, ReplicaId};
+use crate::storage::{Epoch, ReadAt, StorageError, Store, WRITE_TIMEOUT};
+
+/// How long a change is waited for where nothing else is said.
+pub const PROPAGATION_WAIT: Duration = Duration::from_secs(2);
+/// The longest staleness that a replica can be given.
+pub const STALENESS_MAX: Duration = Duration::from_secs(300);
+/// The shortest.
+pub const STALENESS_MIN: Duration = Duration::from_secs(1);
+
+/// What is left of the caller's deadline for the answer.
+const ANSWER_TIME: Duration = Duration::from_millis(20);
+/// The first pause between two looks at the table, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// How often the table is looked at though nobody waits, so that a replica that died is known to be dead.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How far a change has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// No replica decides from the state before it any more.
+    Complete,
+    /// Some may.
+    Incomplete {
+        /// From then on none does; by the database's clock.
+        certain_by: DateTime<Utc>,
+        /// The same as a length of time from now.
+        certain_after: Duration,
+    },
+}
+
+impl Propagation {
+    /// Whether no replica decides from the state before the change any more.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self == Self::Complete
+    }
+}
+
+/// A replica's staleness and a tenth more, for clocks that do not run alike.
+fn certain(staleness: Duration) -> Duration {
+    staleness.saturating_add(staleness / 10)
+}
+
+/// The table, as it was read last.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// All tickets up to this one were given out before it was read.
+    ticket: u64,
+    replicas: Arc<[Replica]>,
+    /// When it had arrived.
+    read: Option<Instant>,
+}
+
+/// What the task that reads the table has to do.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// The last ticket that was given out.
+    ticket: u64,
+    /// The last one that was served.
+    served: u64,
+    /// Tickets that somebody still has.
+    waiting: usize,
+    /// Those of them who wait for other replicas.
+    polling: usize,
+    /// Whether the task runs.
+    runs: bool,
+}
+
+/// The last sign of life of a replica, and since when it is the last.
+type Life = (Epoch, i64, Instant);
+
+/// All replicas of the database, as one of its processes sees them.
+#[derive(Debug)]
+pub struct Replicas {
+    store: Store,
+    wait: Duration,
+    metrics: Arc<FreshnessMetrics>,
+    /// What this process decides from; a command decides nothing.
+    own: Option<Arc<KeyCache>>,
+    own_id: Mutex<Option<ReplicaId>>,
+    wanted: Mutex<Wanted>,
+    /// A ticket was given out.
+    asked: Notify,
+    seen: watch::Sender<Seen>,
+    lives: Mutex<HashMap<ReplicaId, Life>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Replicas {
+    /// The replicas of a store, seen from one of them that decides from `own`, or from a command. A change is waited for
+    /// at most `wait`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        own: Option<Arc<KeyCache>>,
+        wait: Duration,
+        metrics: Arc<FreshnessMetrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            wait,
+            metrics,
+            own,
+            own_id: Mutex::default(),
+            wanted: Mutex::default(),
+            asked: Notify::new(),
+            seen: watch::channel(Seen::default()).0,
+            lives: Mutex::default(),
+        })
+    }
+
+    /// Seen from a command, which decides nothing.
+    #[must_use]
+    pub fn of_command(store: Store) -> Arc<Self> {
+        Self::new(store, None, PROPAGATION_WAIT, Arc::default())
+    }
+
+    /// Our own row has this id from now on.
+    pub(super) fn set_own(&self, id: ReplicaId) {
+        *locked(&self.own_id) = Some(id);
+    }
+
+    /// Waits until a change that was committed has come to every replica; no longer than is configured, and not beyond
+    /// `answer_by`.
+    pub async fn wait_for(self: &Arc<Self>, change: Stamp, answer_by: Option<Instant>) -> Propagation {
+        let began = clock::monotonic_now();
+        let left = answer_by.map(|by| by.saturating_duration_since(began).saturating_sub(ANSWER_TIME));
+        let mut waiter = Waiter::new(self, change);
+        let limit = left.map_or(self.wait, |left| left.min(self.wait));
+        let propagation = match timeout(limit, waiter.until_complete()).await {
+            Ok(()) => Propagation::Complete,
+            Err(_) => waiter.incomplete(),
+        };
+        self.metrics.propagated(clock::since(began), propagation.is_complete());
+        propagation
+    }
+
+    /// Looks at the table once a second for as long as it is polled, so that replicas that died are known and taken away
+    /// also where nothing changes.
+    pub async fn watch_over(self: Arc<Self>) {
+        loop {
+            sleep(WATCH_EVERY).await;
+            let mut ticket = Ticket::take(&self);
+            // One that is not served in time is given up: the table is out of reach.
+            let _served = timeout(WATCH_EVERY, ticket.served()).await;
+        }
+    }
+
+    /// Reads the table while somebody wants it.
+    async fn poll(self: Arc<Self>) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let ticket = {
+                let mut wanted = locked(&self.wanted);
+                if wanted.waiting == 0 || (wanted.served == wanted.ticket && wanted.polling == 0) {
+                    (wanted.served, wanted.runs) = (wanted.ticket, false);
+                    return;
+                }
+                if wanted.served < wanted.ticket {
+                    pause = PAUSE_MIN;
+                }
+                wanted.ticket
+            };
+            match self.look().await {
+                Ok(found) => {
+                    locked(&self.wanted).served = ticket;
+                    let read = Some(clock::monotonic_now());
+                    self.seen.send_replace(Seen { ticket, replicas: found.into(), read });
+                }
+                // Whoever waits says so in the end: that his change is not known to have come everywhere.
+                Err(error) => tracing::debug!(error = %error, "the replicas could not be listed"),
+            }
+            tokio::select! {
+                () = self.asked.notified() => {}
+                () = sleep(pause) => pause = pause.saturating_mul(2).min(PAUSE_MAX),
+            }
+        }
+    }
+
+    /// The replicas that are left once those are taken away that gave no sign of life for too long.
+    async fn look(&self) -> Result<Vec<Replica>, StorageError> {
+        let list = self.store.read("replicas.list", |session| Box::pin(replicas::list(session)));
+        let mut found = list.await?;
+        let dead = self.note_lives(&found, clock::monotonic_now());
+        for Replica { id, beat, .. } in dead {
+            let collect = self.store.write::<_, StorageError, _>("replicas.collect", move |session| {
+                Box::pin(async move { replicas::collect(session, id, beat).await })
+            });
+            if collect.await? {
+                found.retain(|replica| replica.id != id);
+                self.metrics.collected.increment();
+                tracing::warn!(replica.id = %id, "a replica went without a word: it is not counted on any more");
+            }
+        }
+        Ok(found)
+    }
+
+    /// Remembers since when each replica shows the beat that it shows, and answers those that are dead.
+    fn note_lives(&self, found: &[Replica], now: Instant) -> Vec<Replica> {
+        let mut lives = locked(&self.lives);
+        lives.retain(|id, _| found.iter().any(|replica| replica.id == *id));
+        let is_dead = |replica: &&Replica| {
+            let shows = (replica.applied.epoch, replica.beat);
+            let life = lives.entry(replica.id).or_insert((shows.0, shows.1, now));
+            if (life.0, life.1) != shows {
+                *life = (shows.0, shows.1, now);
+            }
+            now.saturating_duration_since(life.2) >= certain(replica.staleness)
+        };
+        found.iter().filter(is_dead).copied().collect()
+    }
+}
+
+/// Somebody's wish to know the table as it is from now on. Given back when dropped.
+struct Ticket {
+    replicas: Arc<Replicas>,
+    number: u64,
+    polls: bool,
+    seen: watch::Receiver<Seen>,
+}
+
+impl Ticket {
+    fn take(replicas: &Arc<Replicas>) -> Self {
+        let seen = replicas.seen.subscribe();
+        let mut wanted = locked(&replicas.wanted);
+        wanted.ticket = wanted.ticket.saturating_add(1);
+        wanted.waiting = wanted.waiting.saturating_add(1);
+        wanted.run(replicas);
+        Self { replicas: Arc::clone(replicas), number: wanted.ticket, polls: false, seen }
+    }
+
+    /// Whether the table has to be read again and again.
+    fn set_polls(&mut self, polls: bool) {
+        if self.polls != polls {
+            self.polls = polls;
+            let mut wanted = locked(&self.replicas.wanted);
+            if polls {
+                wanted.polling = wanted.polling.saturating_add(1);
+                wanted.run(&self.replicas);
+            } else {
+                wanted.polling = wanted.polling.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Waits until the table was read that this asks for.
+    async fn served(&mut self) {
+        let number = self.number;
+        // The sender lives as long as what we hold.
+        let _seen = self.seen.wait_for(|seen| seen.ticket >= number).await;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.set_polls(false);
+        let mut wanted = locked(&self.replicas.wanted);
+        wanted.waiting = wanted.waiting.saturating_sub(1);
+    }
+}
+
+impl Wanted {
+    /// Sees to it that the task runs, and soon.
+    fn run(&mut self, replicas: &Arc<Replicas>) {
+        if self.runs {
+            replicas.asked.notify_one();
+        } else {
+            self.runs = true;
+            tokio::spawn(Arc::clone(replicas).poll());
+        }
+    }
+}
+
+/// Somebody who waits for a change to come to every replica.
+struct Waiter {
+    ticket: Ticket,
+    change: Stamp,
+    /// Replicas that it has not come to, of those that were listed after it; `None` before they were listed.
+    missing: Option<BTreeMap<ReplicaId, Replica>>,
+    /// When they were listed.
+    listed: Option<Instant>,
+}
+
+impl Waiter {
+    fn new(replicas: &Arc<Replicas>, change: Stamp) -> Self {
+        Self { ticket: Ticket::take(replicas), change, missing: None, listed: None }
+    }
+
+    async fn until_complete(&mut self) {
+        let mut own = self.ticket.replicas.own.as_ref().map(|cache| {
+            cache.hurry();
+            cache.watch()
+        });
+        loop {
+            let seen = self.ticket.seen.borrow_and_update().clone();
+            if seen.ticket >= self.ticket.number {
+                self.compare(&seen);
+            }
+            let applied = own.as_mut().map(|own| *own.borrow_and_update());
+            if self.is_complete(applied) {
+                return;
+            }
+            let own_moves = async {
+                let moved = match &mut own {
+                    Some(own) => own.changed().await.is_ok(),
+                    None => false,
+                };
+                if !moved {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                // The sender lives as long as what we hold.
+                _seen = self.ticket.seen.changed() => {}
+                () = own_moves => {}
+            }
+        }
+    }
+
+    /// Crosses off whom the change has come to, and who is gone.
+    fn compare(&mut self, seen: &Seen) {
+        let change = self.change.at;
+        let now = seen.replicas.iter().filter(|replica| !covers(replica.applied, change));
+        let now: BTreeMap<ReplicaId, Replica> = now.map(|replica| (replica.id, *replica)).collect();
+        match &mut self.missing {
+            // Who registered since then has read the log after that.
+            Some(missing) => missing.retain(|id, _| now.contains_key(id)),
+            None => self.missing = Some(now),
+        }
+        self.listed = self.listed.or(seen.read);
+    }
+
+    fn is_complete(&mut self, own: Option<ReadAt>) -> bool {
+        let Some(missing) = &mut self.missing else { return false };
+        let own_id = *locked(&self.ticket.replicas.own_id);
+        if let Some(id) = own_id
+            && own.is_some_and(|applied| covers(applied, self.change.at))
+        {
+            missing.remove(&id);
+        }
+        let waits_for_others = missing.keys().any(|id| Some(*id) != own_id);
+        let is_complete = missing.is_empty();
+        self.ticket.set_polls(waits_for_others);
+        is_complete
+    }
+
+    /// From when on it is certain, where it was not waited for any longer.
+    fn incomplete(&self) -> Propagation {
+        let missing = self.missing.iter().flat_map(BTreeMap::values);
+        let ends = missing.map(|replica| (replica.read_time, certain(replica.staleness)));
+        let last = ends.max_by_key(|(_, length)| *length).zip(self.listed);
+        let (from, length, passed) = match last {
+            Some(((time, length), listed)) => (time, length, clock::since(listed)),
+            // Nobody knows who may be there: the change committed in the time that a write may take.
+            None => (self.change.time, WRITE_TIMEOUT.saturating_add(certain(STALENESS_MAX)), Duration::ZERO),
+        };
+        let end = TimeDelta::from_std(length).ok().and_then(|length| from.checked_add_signed(length));
+        Propagation::Incomplete {
+            certain_by: end.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            certain_after: length.saturating_sub(passed),
+        }
+    }
+}
+
+/// Whether who has applied `applied` has applied `change`.
+fn covers(applied: ReadAt, change: ReadAt) -> bool {
+    applied.epoch == change.epoch && applied.revision >= change.revision
+}

@@ -1,0 +1,56 @@
+//! What all streams share: when to look again, when to end, and where to work.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tonic::{Request, Status};
+
+use super::convert::authorize::read_timeout;
+use super::error;
+use super::session::Session;
+use crate::admin::Movement;
+use crate::clock;
+
+/// A deadline that is further away is none: no timer counts so far.
+const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// What streams need of their service.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// The newest revision as it moves.
+    pub movement: Movement,
+    /// True from when on streams are to end.
+    pub closing: watch::Receiver<bool>,
+    /// Where everything works that takes the database.
+    pub background: Handle,
+}
+
+impl Streams {
+    /// Returns when streams are to end.
+    pub(super) async fn closed(&self) {
+        if self.closing.clone().wait_for(|closing| *closing).await.is_err() {
+            tracing::debug!("the service was dropped");
+        }
+    }
+
+    /// Returns when a stream has to end at once: its caller may not call any more, or its deadline has come.
+    pub(super) async fn cut_short(self, session: Session, deadline: Option<Instant>) -> Status {
+        let ended = session.ended(self);
+        let Some(deadline) = deadline else { return ended.await };
+        tokio::select! {
+            status = ended => status,
+            () = sleep_until(deadline.into()) => error::deadline(),
+        }
+    }
+}
+
+/// When the caller gives a stream up, if he said so. The layer that keeps the deadlines of calls sees only its
+/// beginning.
+pub(super) fn deadline<T>(request: &Request<T>) -> Option<Instant> {
+    let header = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok());
+    read_timeout(header)
+        .filter(|timeout| *timeout < DEADLINE_MAX)
+        .map(|timeout| clock::monotonic_now() + timeout)
+}

@@ -1,0 +1,173 @@
+//! When a change is answered as complete, and when not.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keystile::grpc::pb;
+use tokio::task::JoinSet;
+use tonic::Request;
+
+use super::{Replicas, key, metric, revoke};
+use crate::harness::{App, eventually};
+
+fn time(timestamp: &prost_types::Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp(timestamp.seconds, u32::try_from(timestamp.nanos).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_complete_when_every_replica_has_it() {
+    let replicas = Replicas::with(["--propagation-wait=60s"]).await;
+    let url = replicas.database.url();
+    let others = [replicas.another(&url, []).await, replicas.another(&url, []).await];
+    let applied = |revision| format!("applied >= {revision} AND timeline = 1");
+    for _ in 0..20 {
+        let key_id = key(&replicas.first).await;
+        let (revision, propagation) = revoke(&replicas.first, key_id).await;
+        assert!(propagation.complete);
+        assert_eq!((propagation.certain_by, propagation.certain_after), (None, None));
+        let revision_text = f64::from(i32::try_from(revision).unwrap());
+        for app in &others {
+            assert!(metric(app, "keystile_applied_revision") >= revision_text);
+        }
+    }
+    // Also while the others change much at the same time.
+    let mut changes = JoinSet::new();
+    for app in [&replicas.first].into_iter().chain(&others) {
+        for _ in 0..10 {
+            let key_id = key(app).await;
+            let mut keys = app.keys();
+            changes.spawn(async move {
+                let revoke = pb::RevokeKeyRequest { key_id, ..Default::default() };
+                keys.revoke_key(revoke).await.unwrap().into_inner()
+            });
+        }
+    }
+    let answers = changes.join_all().await;
+    assert!(answers.iter().all(|answer| answer.propagation.unwrap().complete));
+    let last = answers.iter().map(|answer| answer.revision).max().unwrap();
+    eventually("said by all", async || replicas.count(&applied(last)).await == 3).await;
+    for app in others {
+        app.stop().await;
+    }
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_a_hanging_replica_may_not_have_says_from_when_it_is_certain() {
+    let replicas = Replicas::with(["--propagation-wait=100ms"]).await;
+    let key_id = key(&replicas.first).await;
+    let (proxy, second) = replicas.behind_proxy(["--max-staleness=100s"]).await;
+    proxy.stall();
+    let before = Utc::now();
+    let (revision, propagation) = revoke(&replicas.first, key_id).await;
+    assert!(!propagation.complete);
+    // 100 s and a tenth more, from the commit on.
+    let by = time(&propagation.certain_by.unwrap()) - before;
+    assert!(by >= TimeDelta::seconds(110) && by < TimeDelta::seconds(170), "{by}");
+    let after = Duration::try_from(propagation.certain_after.unwrap()).unwrap();
+    assert!(after <= Duration::from_secs(110) && after > Duration::from_secs(50), "{after:?}");
+    let series = "keystile_propagation_duration_seconds_count{outcome=\"incomplete\"}";
+    assert_eq!(metric(&replicas.first, series), 1.0);
+
+    // What changes nothing is waited for as well: it answers a state that others may not have.
+    let (again, propagation) = revoke(&replicas.first, key_id).await;
+    assert_eq!((again, propagation.complete), (revision, false));
+    proxy.resume();
+    eventually("complete", async || revoke(&replicas.first, key_id).await.1.complete).await;
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_is_waited_for_too() {
+    let replicas = Replicas::with(["--propagation-wait=100ms"]).await;
+    let (proxy, second) = replicas.behind_proxy([]).await;
+    proxy.stall();
+    let create = || pb::CreateKeyRequest {
+        key: Some(pb::Key { user_id: 1, display_name: "twice".into(), ..Default::default() }),
+        request_id: "3e2f9c1a-8f4b-4a55-9b77-0d6c2f1e5a90".into(),
+        ..Default::default()
+    };
+    for token_is_there in [true, false] {
+        let answer = replicas.first.keys().create_key(create()).await.unwrap().into_inner();
+        assert_eq!(!answer.token.is_empty(), token_is_there);
+        assert!(!answer.propagation.unwrap().complete);
+    }
+    let validate_only = pb::CreateKeyRequest { validate_only: true, request_id: String::new(), ..create() };
+    let answer = replicas.first.keys().create_key(validate_only).await.unwrap().into_inner();
+    assert_eq!(answer.propagation, None, "nothing was changed");
+    proxy.resume();
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_deadline_ends_the_wait_before_it_comes() {
+    let replicas = Replicas::with(["--propagation-wait=60s"]).await;
+    let key_id = key(&replicas.first).await;
+    let (proxy, second) = replicas.behind_proxy(["--max-staleness=5m"]).await;
+    proxy.stall();
+    let mut request = Request::new(pb::RevokeKeyRequest { key_id, ..Default::default() });
+    request.set_timeout(Duration::from_secs(3));
+    let answer = replicas.first.keys().revoke_key(request).await.unwrap().into_inner();
+    assert!(!answer.propagation.unwrap().complete);
+    proxy.resume();
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_goes_without_a_word_is_given_up_after_its_staleness_and_comes_back() {
+    let replicas = Replicas::with(["--propagation-wait=60s"]).await;
+    let key_id = key(&replicas.first).await;
+    let (proxy, second) = replicas.behind_proxy(["--max-staleness=1s"]).await;
+    proxy.stall();
+    let (_, propagation) = revoke(&replicas.first, key_id).await;
+    assert!(propagation.complete, "it was waited for until it could not decide any more");
+    assert_eq!(replicas.count("staleness_ms = 1000").await, 0);
+    assert_eq!(metric(&replicas.first, "keystile_replicas_collected_total"), 1.0);
+    assert!(!second.running.is_ready());
+    proxy.resume();
+    eventually("back", async || replicas.count("staleness_ms = 1000").await == 1).await;
+    eventually("ready", async || second.running.is_ready()).await;
+    assert!(metric(&second, "keystile_renewals_total{outcome=\"fenced\"}") >= 1.0);
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+/// Revisions of another history say nothing about this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_another_epoch_does_not_count() {
+    let app = App::builder().flags(["--propagation-wait=100ms"]).start().await;
+    let key_id = key(&app).await;
+    let row = |timeline: &str, applied: i64| {
+        format!(
+            "INSERT INTO replicas (replica_id, address, system_identifier, timeline, applied, beat, staleness_ms) \
+             SELECT gen_random_uuid(), 'elsewhere', system_identifier, {timeline}, {applied}, 1, 300000 FROM replicas"
+        )
+    };
+    app.database.sql(&row("timeline + 1", 1_000_000)).await;
+    assert!(!revoke(&app, key_id).await.1.complete);
+    app.database.sql("DELETE FROM replicas WHERE address = 'elsewhere'").await;
+    app.database.sql(&row("timeline", 1_000_000)).await;
+    assert!(revoke(&app, key_id).await.1.complete);
+    app.stop().await;
+}
+
+/// Nobody to wait for but oneself: the table is read once a change, and not again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_alone_reads_the_table_once_a_change() {
+    let app = App::start().await;
+    let lists =
+        || metric(&app, "keystile_store_call_duration_seconds_count{call=\"replicas.list\",kind=\"read\"}");
+    let beats = "SELECT beat FROM replicas";
+    let (lists_before, beats_before) = (lists(), app.database.number(beats).await);
+    for _ in 0..50 {
+        key(&app).await;
+    }
+    // One a change, and one a second.
+    let seconds = (app.database.number(beats).await - beats_before) / 4;
+    let most = 50.0 + f64::from(i32::try_from(seconds).unwrap()) + 2.0;
+    assert!(lists() - lists_before <= most, "{} of {most}", lists() - lists_before);
+    app.stop().await;
+}
