@@ -50,10 +50,13 @@ async fn without_notifications_changes_come_through_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_slow_answer_brings_is_not_older_than_what_is_known_by_then() {
     let scenario = begin("answers delayed", Pace::PATIENT).await;
-    for proxy in &scenario.fleet.proxies {
-        proxy.delay(Duration::from_millis(150));
+    let fleet = &scenario.fleet;
+    // What these two load comes late; changes and what the replicas learn of them do not.
+    for replica in [0, 1] {
+        fleet.set_reachable(replica, false);
+        fleet.proxies[replica].delay(Duration::from_millis(400));
     }
-    for _ in 0..3 {
+    for _ in 0..4 {
         scenario.until_well().await;
     }
     scenario.end().await;

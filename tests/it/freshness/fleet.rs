@@ -152,6 +152,8 @@ impl Fleet {
         let freshness = [
             ("KEYSTILE_MAX_STALENESS", format!("{}s", self.pace.staleness.as_secs())),
             ("KEYSTILE_PROPAGATION_WAIT", format!("{}s", self.pace.wait.as_secs())),
+            // What is in memory is read again and again while it changes.
+            ("KEYSTILE_CACHE_REFRESH", "1s".to_owned()),
         ];
         settings.extend(freshness.into_iter().filter(|(name, _)| KNOWN.contains(name)));
         let start = move || {
