@@ -20,10 +20,11 @@ check: ## Formatting, lints, documentation: no warning passes
 	@cargo clippy --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
-bench: setup ## The benchmarks; each comparison is also one JSON line on stdout
+bench: setup ## The benchmarks; each result is also one JSON line on stdout
 	@cargo bench --locked --bench core
 	@cargo bench --locked --bench listing
 	@cargo bench --locked --bench throughput
+	@cargo bench --locked --bench throughput -- --scenario open-loop,skew,keys,batch,stream,cold,flood,revoke,growth
 
 setup: ## Installs PostgreSQL's server programs unless they are there
 	@deploy/install-postgres.sh

@@ -1,6 +1,7 @@
 //! KeyService as the administrator.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
@@ -9,6 +10,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::failure::Failure;
+
+/// How long a call may take.
+const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// A client with the administrator's token.
 pub struct Admin {
@@ -30,7 +34,8 @@ impl Admin {
     /// # Errors
     /// There is nobody, or the token is no metadata.
     pub async fn connect(address: SocketAddr, token: &str) -> Result<Self, Failure> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.timeout(CALL_MAX);
+        let channel = endpoint.connect().await?;
         let authorization = format!("Bearer {token}").parse();
         let authorization = authorization.map_err(|_| Failure::Unusable("admin.token holds no token"))?;
         Ok(Self { client: KeyServiceClient::new(channel), authorization })

@@ -4,12 +4,14 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio::task;
+use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::message::unframed;
@@ -17,6 +19,8 @@ use crate::question::{Question, Turn};
 
 /// Windows so wide that updates of them are rare.
 const WINDOW_BYTES: u32 = 1 << 20;
+/// How long a single call may take.
+const CALL_MAX: Duration = Duration::from_secs(30);
 /// `RESOURCE_EXHAUSTED`.
 const EXHAUSTED: &str = "8";
 
@@ -43,6 +47,9 @@ pub enum CallFailure {
     /// Not one whole, uncompressed message.
     #[error("the body of {0} bytes is not one message")]
     Framing(usize),
+    /// A single call got no answer.
+    #[error("no answer in {CALL_MAX:?}")]
+    TooLate,
     /// Not what was asked for.
     #[error("the answer is wrong: {0}")]
     Wrong(String),
@@ -64,7 +71,7 @@ pub struct Answer {
     pub metadata_bytes: usize,
 }
 
-/// Asks once, and takes the answer's frame off.
+/// Asks once, and takes the answer's frame off. Where nobody answers, that is seen when the measurement is over.
 ///
 /// # Errors
 /// [`CallFailure`].
@@ -106,7 +113,15 @@ pub async fn try_out(target: &Target) -> Result<Answer, Failure> {
         target.question.check(&answer, 0)?;
         Ok(answer)
     };
-    call.await.map_err(target.failure())
+    within(call).await.map_err(target.failure())
+}
+
+/// Does something that must not take long.
+///
+/// # Errors
+/// Its own, or that it took too long.
+pub async fn within<T>(call: impl Future<Output = Result<T, CallFailure>>) -> Result<T, CallFailure> {
+    timeout(CALL_MAX, call).await.unwrap_or(Err(CallFailure::TooLate))
 }
 
 /// A connection; what is asked on it may be asked on clones at the same time. To be called in a runtime that

@@ -4,8 +4,8 @@
 //! their digests under the service's pepper.
 
 use bcrypt::hash;
-use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Binary, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use keystile::storage::peppers::{DATABASE_PEPPER_ID, get_or_insert};
 use keystile::token::{Brand, Pepper, PepperId, Peppers, Presented, Token};
@@ -29,8 +29,15 @@ const IMPORTED_COST: u32 = 10;
 pub struct Database {
     connection: AsyncPgConnection,
     peppers: Peppers,
-    /// Keys that were written.
+    /// Keys that were written, by others like this too.
     written: i64,
+}
+
+/// The greatest id.
+#[derive(QueryableByName)]
+struct Last {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    key_id: Option<i64>,
 }
 
 /// Keys, in the order of their ids.
@@ -58,7 +65,9 @@ impl Database {
             .batch_execute("SET session_replication_role = replica")
             .await
             .map_err(Failure::database)?;
-        Ok(Self { connection, peppers, written: 0 })
+        let last: Last = sql_query(LAST).get_result(&mut connection).await.map_err(Failure::database)?;
+        let written = last.key_id.map_or(0, |last| (last + 1 - FIRST_KEY).max(0));
+        Ok(Self { connection, peppers, written })
     }
 
     /// Writes `count` keys like the key `like`. Indexes that keys are not found by are made afterwards: it is quicker.
@@ -125,7 +134,7 @@ impl Database {
             .bind::<Array<Binary>, _>(rows.digests)
             .bind::<Text, _>(mark.as_str())
             .bind::<BigInt, _>(like)
-            .bind::<diesel::sql_types::Bool, _>(imported)
+            .bind::<Bool, _>(imported)
             .execute(&mut self.connection)
             .await;
         inserted.map_err(Failure::database)?;
@@ -157,6 +166,8 @@ impl Rows {
         self.hashes.push(hash.to_owned());
     }
 }
+
+const LAST: &str = "SELECT max(key_id) AS key_id FROM api_keys";
 
 /// Ten keys an owner. Where there are fewer digests than keys, `unnest` fills up with NULL.
 const INSERT: &str = "

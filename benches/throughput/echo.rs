@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use keystile::config::Connections;
-use keystile::grpc::hot::{ShortAnswer, ShortCall};
+use keystile::grpc::hot::{self, ShortAnswer, ShortCall};
 use keystile::grpc::telemetry_layer;
 use keystile::server::loops::{self, Answers, Limits};
 use prost::Message as _;
@@ -37,11 +37,18 @@ use crate::server::announce;
 /// Where both services answer.
 pub const PATH: &str = "/keystile.v1.AuthorizeService/Authorize";
 
+/// The header of answers that makes their metadata as large as Keystile's; it has one of that name, too.
+const FILLER_NAME: &str = "x-request-id";
+/// As long as such a header's value may have to be.
+const FILLER: &str = "0190c2a4-7d1f-7000-8000-6f5b1c2d3e4f-0190c2a4-7d1f-7000-8000-6f5b1c2d3e4f";
+
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Serves until the process ends.
-pub fn serve(kind: EchoKind, answer_bytes: usize) -> Result<(), Failure> {
-    let service = EchoServer { payload_bytes: Echo::of_size(answer_bytes).payload.len() };
+/// Serves until the process ends: answers in so many bytes, with a header more of so many (0: none).
+pub fn serve(kind: EchoKind, answer_bytes: usize, filler_bytes: usize) -> Result<(), Failure> {
+    let payload_bytes = Echo::of_size(answer_bytes).payload.len();
+    let filler = filler_bytes.checked_sub(FILLER_NAME.len()).and_then(|bytes| FILLER.get(..bytes));
+    let service = EchoServer { payload_bytes, filler: filler.filter(|value| !value.is_empty()) };
     match kind {
         EchoKind::Default => {
             let runtime = Runtime::new().map_err(Failure::io("start a runtime"))?;
@@ -82,13 +89,19 @@ struct Settings {
 }
 
 impl Answers for EchoServer {
-    fn patience(&self, head: &Parts) -> Option<Duration> {
-        (head.uri.path() == PATH).then_some(Duration::from_secs(1))
+    fn is_short(&self, head: &Parts) -> bool {
+        hot::is_short(head)
     }
 
-    fn from_memory(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+    fn patience(&self, head: &Parts) -> Duration {
+        hot::patience(head)
+    }
+
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
         let asked = Echo::decode(call.message()?).ok()?;
-        ShortAnswer::of(&asked.answer(self.payload_bytes))
+        let mut answer = ShortAnswer::of(&asked.answer(self.payload_bytes))?;
+        self.fill(&mut answer.headers);
+        Some(answer)
     }
 
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
@@ -100,6 +113,15 @@ impl Answers for EchoServer {
 #[derive(Clone, Copy, Debug)]
 struct EchoServer {
     payload_bytes: usize,
+    filler: Option<&'static str>,
+}
+
+impl EchoServer {
+    fn fill(&self, headers: &mut HeaderMap) {
+        if let Some(value) = self.filler {
+            headers.insert(FILLER_NAME, HeaderValue::from_static(value));
+        }
+    }
 }
 
 impl NamedService for EchoServer {
@@ -131,6 +153,8 @@ impl UnaryService<Echo> for EchoServer {
     type Future = Ready<Result<tonic::Response<Echo>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Echo>) -> Self::Future {
-        ready(Ok(tonic::Response::new(request.get_ref().answer(self.payload_bytes))))
+        let mut answer = tonic::Response::new(request.get_ref().answer(self.payload_bytes));
+        self.fill(answer.metadata_mut().as_mut());
+        ready(Ok(answer))
     }
 }

@@ -66,7 +66,7 @@ const CLIENT_END_MAX: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match options.role {
-        Some(role) => play(role, options.answer_bytes),
+        Some(role) => play(role, &options),
         None if options.bench => measure(&options.plan()),
         None => {
             eprintln!("throughput: nothing measured; run it with `cargo bench --bench throughput`");
@@ -83,10 +83,10 @@ fn main() -> ExitCode {
 }
 
 /// Is one of the servers, until the process that measures ends it.
-fn play(role: Role, answer_bytes: usize) -> Result<(), Failure> {
+fn play(role: Role, options: &Options) -> Result<(), Failure> {
     server::end_with_parent()?;
     match role {
-        Role::Echo(kind) => echo::serve(kind, answer_bytes),
+        Role::Echo(kind) => echo::serve(kind, options.answer_bytes, options.filler_bytes),
         Role::Keystile => Err(subject::become_keystile()),
     }
 }

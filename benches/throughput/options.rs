@@ -62,6 +62,9 @@ pub struct Options {
     /// Bytes of an echo server's answer
     #[arg(long, hide = true, default_value_t = 0)]
     pub answer_bytes: usize,
+    /// Bytes of a header more in an echo server's answer, name and value
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub filler_bytes: usize,
 }
 
 /// One comparison.

@@ -202,8 +202,8 @@ impl Question {
         let body = match &self.bodies {
             Bodies::Same(body) => Some(body.clone()),
             Bodies::About { template, tokens, order } => {
-                let at = order.next(turn)?;
-                tokens.get(at).and_then(|token| template.with(token))
+                let token = order.next(turn).and_then(|at| tokens.get(at));
+                token.and_then(|token| template.with(token))
             }
             Bodies::Forged { template, forgery } => {
                 let number = FORGED.fetch_add(1, Ordering::Relaxed);

@@ -19,13 +19,15 @@ use super::lease::{Effect, Lease, Next, Verdict};
 use super::{KeyCache, Replicas};
 use crate::clock::{self, BootTime};
 use crate::metrics::{FreshnessMetrics, Renewal};
-use crate::policy::Revision;
 use crate::storage::following::Following;
 use crate::storage::replicas::{self, ReplicaId};
 use crate::storage::{StorageError, Store};
 
 /// How often the row is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(250);
+/// At most so many rounds at once: a log that never comes to rest must not take the database's time. Two are usual,
+/// four where the row was lost.
+const ROUNDS_MAX: u32 = 8;
 /// The first pause after a failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// How long the end waits for the row to be taken away.
@@ -78,6 +80,12 @@ impl Follower {
 
     /// Follows until `stop`, then takes the row away: nothing may be answered from the cache any more then.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        self.follow(stop).await;
+        self.leave().await;
+    }
+
+    /// Follows until `stop`, and keeps the row: somebody has to go on soon.
+    pub async fn follow(&mut self, stop: impl Future<Output = ()> + Send) {
         let mut stop = Box::pin(stop);
         let mut next = Next::Wait;
         let mut pause = PAUSE_MIN;
@@ -97,7 +105,7 @@ impl Follower {
                         tracing::warn!(error = %error, trusted_ms, "the changes cannot be followed; trying on");
                     }
                     tokio::select! {
-                        () = &mut stop => break,
+                        () = &mut stop => return,
                         () = sleep(pause) => {}
                     }
                     pause = pause.saturating_mul(2).min(self.pause_max());
@@ -107,15 +115,16 @@ impl Follower {
             }
             match self.wait(&mut stop).await {
                 Some(woken) => next = woken,
-                None => break,
+                None => return,
             }
         }
-        self.leave().await;
     }
 
-    /// Does what is next until there is nothing left but to wait.
+    /// Does what is next until there is nothing left but to wait, or it has been enough for now.
     async fn turn(&mut self, mut next: Next) -> Result<(), StorageError> {
-        while next != Next::Wait {
+        let mut rounds = 0;
+        while next != Next::Wait && rounds < ROUNDS_MAX {
+            rounds += 1;
             let verdict = match (next, self.lease.applied()) {
                 (Next::Renew, Some(applied)) => {
                     // Before the transaction begins: what commits from now on may not be in it.
@@ -143,8 +152,7 @@ impl Follower {
         let (id, staleness, address) = (self.id, self.settings.staleness, self.settings.address.clone());
         let link = self.link().await?;
         link.register(id, &address, staleness).await?;
-        let newest = Revision::new(i64::MAX).unwrap_or(Revision::ZERO);
-        let (head, _) = link.look(newest).await?;
+        let head = link.head().await?;
         self.replicas.set_own(id);
         tracing::debug!(replica.id = %id, revision = head.revision.get(), epoch = %head.epoch, "registered");
         Ok(self.lease.registered(head))

@@ -38,8 +38,8 @@ pub const BATCH_MAX: usize = 256;
 pub const BATCHES_MAX: usize = 2;
 /// A batch that takes longer is abandoned.
 pub const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
-/// Nobody waits longer for a load, its time in the queue included.
-pub const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Nobody waits longer for a load, its time in the queue included: an outage is told within two seconds.
+pub const WAIT_MAX: Duration = Duration::from_millis(1_800);
 /// What was read and was changed meanwhile is read again so many times at most.
 const TRIES_MAX: u32 = 5;
 /// How long the third try waits; each one after it waits twice as long as the one before.

@@ -90,11 +90,11 @@ impl Parts {
     }
 
     /// Brings so many keys into memory. The service answers without them too: they are loaded when they are used.
-    pub(super) async fn warm_up(&self, keys: usize, time_max: Duration) {
+    pub(super) async fn warm_up(&self, keys: usize) {
         if keys == 0 {
             return;
         }
-        match timeout(time_max.min(WARM_UP_MAX), self.loader.warm_up(keys)).await {
+        match timeout(WARM_UP_MAX, self.loader.warm_up(keys)).await {
             Ok(Ok(warm)) => tracing::info!(keys = warm, "keys are loaded"),
             Ok(Err(error)) => tracing::warn!(error = %error, "not all keys could be loaded"),
             Err(_elapsed) => tracing::warn!("loading keys took too long; the rest is loaded when it is used"),

@@ -58,7 +58,7 @@ const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<AsyncPgConnection>,
-    connector: Connector,
+    connector: Arc<Connector>,
     /// What the requests to cancel are encrypted by.
     tls: MakeRustlsConnect,
     /// One permit for each write. Writes wait for each other's locks, and must not take all connections
@@ -82,7 +82,7 @@ impl Store {
     /// [`StorageError::Defect`] where the pool cannot be built.
     pub fn new(url: &SecretString, connections_max: u32) -> Result<Self, StorageError> {
         let connector = Connector::of_url(url.expose_secret()).map_err(StorageError::Unavailable)?;
-        let (tls, own) = (connector.tls(), connector.clone());
+        let (tls, own) = (connector.tls(), Arc::new(connector.clone()));
         let mut config = ManagerConfig::default();
         config.custom_setup = Box::new(move |_url| {
             let connector = connector.clone();

@@ -13,10 +13,10 @@ const DOCUMENT: &str = include_str!("../../docs/metrics.md");
 
 /// A page of metrics.
 #[derive(Debug)]
-struct Page(String);
+pub struct Page(String);
 
 impl Page {
-    async fn of(app: &App) -> Self {
+    pub async fn of(app: &App) -> Self {
         let answer = get(&app.ops(), "/metrics").await;
         assert_eq!(answer.status, 200);
         Self(answer.body)
@@ -41,7 +41,7 @@ impl Page {
     }
 
     /// The value of a series; `None` where it is not there.
-    fn value(&self, series: &str) -> Option<f64> {
+    pub fn value(&self, series: &str) -> Option<f64> {
         let of_series = |line: &&str| line.rsplit_once(' ').is_some_and(|(name, _)| name == series);
         self.0.lines().find(of_series).and_then(|line| line.rsplit_once(' ')?.1.parse().ok())
     }

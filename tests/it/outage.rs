@@ -11,7 +11,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tonic_types::StatusExt as _;
+use tonic_types::{RpcStatusExt as _, StatusExt as _};
 
 use crate::harness::{App, Proxy, TestDatabase, eventually, status_reason};
 
@@ -27,6 +27,20 @@ async fn assert_unavailable<T>(what: &str, call: impl Future<Output = Result<Res
     let retry = status.get_details_retry_info().unwrap_or_else(|| panic!("{what}: no RetryInfo"));
     assert!(retry.retry_delay.is_some_and(|delay| !delay.is_zero()), "{what}");
     assert_eq!(status.message(), "the store is out of reach; try again", "{what}: nothing of the database");
+}
+
+/// The caller is known still: the members of a batch are told one by one.
+async fn assert_batch_unavailable(
+    call: impl Future<Output = Result<Response<pb::BatchAuthorizeResponse>, Status>>,
+) {
+    let answer = timeout(ANSWER_MAX, call).await.expect("a batch took too long").unwrap();
+    for item in answer.into_inner().items {
+        let Some(pb::batch_authorize_response::item::Result::Error(status)) = item.result else {
+            panic!("an item was decided")
+        };
+        assert_eq!(status.code, i32::from(Code::Unavailable));
+        assert_eq!(status.get_details_error_info().unwrap().reason, "STORE_UNAVAILABLE");
+    }
 }
 
 async fn assert_all_unavailable(app: &App, key_id: i64, token: &str) {
@@ -45,7 +59,7 @@ async fn assert_all_unavailable(app: &App, key_id: i64, token: &str) {
     let disable = pb::DisableOwnerRequest { user_id: 1, ..Default::default() };
     tokio::join!(
         async { assert_unavailable("Authorize", authorize().authorize(request)).await },
-        async { assert_unavailable("BatchAuthorize", authorize().batch_authorize(batch)).await },
+        async { assert_batch_unavailable(authorize().batch_authorize(batch)).await },
         async { assert_unavailable("FilterModels", authorize().filter_models(filter)).await },
         async { assert_unavailable("IntrospectKey", authorize().introspect_key(introspect)).await },
         async { assert_unavailable("CreateKey", keys().create_key(create)).await },

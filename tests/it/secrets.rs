@@ -232,7 +232,10 @@ async fn nothing_that_is_written_holds_a_secret() {
     be_busy(&service, &mut tokens, &mut written).await;
     be_a_nuisance(&service, &tokens, &mut written).await;
     database.allow_connections(false).await;
-    let request = pb::AuthorizeRequest { token: tokens[0].clone().into(), ..Default::default() };
+    // One that has to be looked up in the store.
+    tokens.push(new_token());
+    let request =
+        pb::AuthorizeRequest { token: tokens[tokens.len() - 1].clone().into(), ..Default::default() };
     written.add_status(&service.authorize().authorize(request).await.unwrap_err());
     database.allow_connections(true).await;
 

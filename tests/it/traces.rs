@@ -80,6 +80,11 @@ async fn a_call_is_a_span_of_its_callers_trace_with_its_transactions_below() {
     let (key_id, _) = service.create("traced").await;
     let revoke = pb::RevokeKeyRequest { key_id, ..Default::default() };
     service.keys().revoke_key(traced(revoke, "01")).await.unwrap();
+    let (_, token) = service.create("judged").await;
+    let judged = pb::AuthorizeRequest { token: token.into(), ..Default::default() };
+    for _ in 0..2 {
+        service.authorize().authorize(traced(judged.clone(), "01")).await.unwrap();
+    }
     let unsampled = pb::GetKeyRequest { key_id, ..Default::default() };
     service.keys().get_key(traced(unsampled, "00")).await.unwrap();
     let log = service.log();
@@ -93,7 +98,7 @@ async fn a_call_is_a_span_of_its_callers_trace_with_its_transactions_below() {
     assert_eq!(attribute(call, "rpc.grpc.status_code").as_deref(), Some("Some(IntValue(0))"));
     let write = of_trace.iter().find(|span| span.name == "keys.revoke").expect("the transaction");
     assert_eq!(write.parent_span_id, call.span_id);
-    assert!(of_trace.iter().any(|span| span.name == "secrets.find_by_digest"), "the caller's token");
+    assert_eq!(of_trace.iter().filter(|span| span.name == "cache.load").count(), 1, "then it is in memory");
     assert!(spans.iter().all(|span| span.name != "keystile.v1.KeyService/GetKey"), "its caller keeps none");
     assert!(spans.iter().any(|span| span.name == "keystile.v1.KeyService/CreateKey"), "a trace of our own");
     let line = log.iter().find(|line| line["action"] == "keys.revoke").unwrap();

@@ -45,7 +45,7 @@ pub async fn run(plan: &Plan) -> Result<(), Failure> {
         drop(echo.take());
         let side = match same {
             Some(side) => side,
-            None => EchoSide::start(row.echo, &gateway, decision.message.len()).await?,
+            None => EchoSide::start(row.echo, &gateway, &decision).await?,
         };
         let of_echo = Load::closed(&side.target, row.connections, row.streams);
         let of_keystile = Load::closed(&keystile, row.connections, row.streams);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{Target, try_out};
+use crate::client::{Answer, Target, try_out};
 use crate::cpu::Meter;
 use crate::failure::Failure;
 use crate::options::{EchoKind, Role};
@@ -22,19 +22,39 @@ pub struct EchoSide {
 }
 
 impl EchoSide {
-    /// Starts it and tries it out; it answers in so many bytes.
+    /// Starts one whose answers are as large as this one of Keystile's, message and metadata, and tries it out.
     ///
     /// # Errors
     /// It did not start, or does not answer.
-    pub async fn start(kind: EchoKind, gateway: &Gateway, answer_bytes: usize) -> Result<Self, Failure> {
+    pub async fn start(kind: EchoKind, gateway: &Gateway, like: &Answer) -> Result<Self, Failure> {
+        let (bare, answer) = Self::with_filler(kind, gateway, like, 0).await?;
+        let filler_bytes = like.metadata_bytes.saturating_sub(answer.metadata_bytes);
+        let (side, answer) = if filler_bytes == 0 {
+            (bare, answer)
+        } else {
+            drop(bare);
+            Self::with_filler(kind, gateway, like, filler_bytes).await?
+        };
+        report::sizes(&side.target, &answer);
+        Ok(side)
+    }
+
+    async fn with_filler(
+        kind: EchoKind,
+        gateway: &Gateway,
+        like: &Answer,
+        filler_bytes: usize,
+    ) -> Result<(Self, Answer), Failure> {
+        let answer_bytes = like.message.len();
         let server = Server::start(Role::Echo(kind), |command| {
             command.arg(format!("--answer-bytes={answer_bytes}"));
+            command.arg(format!("--filler-bytes={filler_bytes}"));
         })
         .await?;
         let question = Arc::new(Question::to_echo(gateway, server.address(), answer_bytes)?);
         let target = Target { name: server.name(), address: server.address(), question };
-        report::sizes(&target, &try_out(&target).await?);
-        Ok(Self { kind, target, server })
+        let answer = try_out(&target).await?;
+        Ok((Self { kind, target, server }, answer))
     }
 
     /// Whose CPU time is read.

@@ -73,7 +73,7 @@ pub async fn run(plan: &Plan) -> std::result::Result<(), Failure> {
     let gateway = subject.gateway().await?;
     let good = subject.target(Question::to_keystile(&gateway, subject.server.address())?);
     let decision = try_out(&good).await?;
-    let echo = EchoSide::start(EchoKind::Default, &gateway, decision.message.len()).await?;
+    let echo = EchoSide::start(EchoKind::Default, &gateway, &decision).await?;
     let per_second = plan.size(PER_SECOND, QUICK_PER_SECOND);
     let flood = |target: &Target| Load::open(target, CONNECTIONS, float(per_second));
     let most = Load::closed(&good, CONNECTIONS, plan.streams);

@@ -39,7 +39,7 @@ pub async fn run(plan: &Plan) -> std::result::Result<(), Failure> {
     let keystile = subject.target(Question::to_keystile(&gateway, subject.server.address())?);
     let decision = try_out(&keystile).await?;
     report::sizes(&keystile, &decision);
-    let echo = EchoSide::start(EchoKind::Default, &gateway, decision.message.len()).await?;
+    let echo = EchoSide::start(EchoKind::Default, &gateway, &decision).await?;
     for connections in &plan.connections {
         let closed = Load::closed(&echo.target, *connections, plan.streams);
         let mut most = Vec::new();

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::admin::Admin;
 use crate::call::{Call, End};
-use crate::client::{Target, ask, connect, try_out};
+use crate::client::{Target, ask, connect, try_out, within};
 use crate::cpu::Meter;
 use crate::database::{Database, Written};
 use crate::drive::{Drive, Load};
@@ -144,7 +144,7 @@ impl Asked {
     async fn allows(&mut self, at: usize) -> std::result::Result<bool, Failure> {
         let Self { target, connection } = self;
         let body = target.question.body(&mut Turn::at(at)).unwrap_or_default();
-        let answer = ask(&target.question.head, body, connection).await.map_err(target.failure())?;
+        let answer = within(ask(&target.question.head, body, connection)).await.map_err(target.failure())?;
         let answer = pb::AuthorizeResponse::decode(answer.message)
             .map_err(|_| Failure::Unusable("an answer is no message"))?;
         match (answer.decision(), answer.reason()) {
@@ -156,8 +156,11 @@ impl Asked {
 }
 
 fn with_times(result: Result, mut took: Vec<Duration>) -> std::result::Result<Result, Failure> {
-    let mut at =
-        |percent| percentile(&mut took, percent).map(micros).ok_or(Failure::Unusable("nothing was revoked"));
+    let mut at = |percent| {
+        percentile(&mut took, percent)
+            .map(|took| rounded(micros(took)))
+            .ok_or(Failure::Unusable("nothing was revoked"))
+    };
     Ok(Result { revoke_p50_us: at(50)?, revoke_p99_us: at(99)?, revoke_max_us: at(100)?, ..result })
 }
 
@@ -173,7 +176,7 @@ fn with_load(
     Ok(Result {
         load_per_second: rounded(each * float(REPLICAS)),
         load_answered_per_second: rounded(float(calls.len() - unanswered) / lasted.as_secs_f64()),
-        load_p99_us: micros(p99),
+        load_p99_us: rounded(micros(p99)),
         load_unanswered: unanswered,
         ..result
     })

@@ -3,8 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
+use crate::admin::Propagation;
 use crate::admin::import::{Import, ImportReport};
-use crate::cache::Propagation;
 use crate::cli::output::Look;
 use crate::cli::table::{Cell, Column, columns, properties};
 

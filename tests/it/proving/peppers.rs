@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use super::{digests, runs};
-use crate::harness::{App, TestDatabase, new_token};
+use crate::harness::{App, TestDatabase, eventually, new_token};
 
 /// A place for peppers files, and one administrator for the services that are started in turn.
 struct Installation {
@@ -79,22 +79,29 @@ async fn a_pepper_that_was_lost_and_made_anew_under_the_same_id_locks_nobody_out
 async fn a_pepper_is_rotated_without_any_bcrypt() {
     let installation = Installation::new().await;
     let app = installation.start(&[("old", 1)]).await;
-    let (_, first) = app.create_any().await;
+    let (first_key, first) = app.create_any().await;
+    let (_, unseen) = app.create_any().await;
     app.stop().await;
 
     let app = installation.start(&[("old", 1), ("new", 2)]).await;
-    let (_, second) = app.create_any().await;
+    let (second_key, second) = app.create_any().await;
     assert_eq!(bcrypts(&app, &[&first, &second]).await, 0, "the new one is accepted everywhere first");
     app.stop().await;
 
     let app = installation.start(&[("new", 2), ("old", 1)]).await;
     let (_, third) = app.create_any().await;
     assert_eq!(bcrypts(&app, &[&first, &second, &third]).await, 0, "then it becomes current");
+    for key in [first_key, second_key] {
+        eventually("whose token was seen has a digest under it", async || {
+            digests(&installation.database, key.key_id).await == 2
+        })
+        .await;
+    }
     app.stop().await;
 
     let app = installation.start(&[("new", 2)]).await;
-    assert_eq!(bcrypts(&app, &[&third]).await, 0);
-    assert_eq!(bcrypts(&app, &[&first, &second]).await, 2, "who was not seen meanwhile is proven once more");
-    assert_eq!(bcrypts(&app, &[&first, &second]).await, 0);
+    assert_eq!(bcrypts(&app, &[&first, &second, &third]).await, 0, "the old one can go");
+    assert_eq!(bcrypts(&app, &[&unseen]).await, 1, "who was not seen meanwhile is proven once more");
+    assert_eq!(bcrypts(&app, &[&unseen]).await, 0);
     app.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use keystile::clock::Clock;
 use keystile::grpc::pb;
 use tokio::task::JoinSet;
 use tonic::Request;
@@ -58,7 +59,7 @@ async fn a_change_that_a_hanging_replica_may_not_have_says_from_when_it_is_certa
     let key_id = key(&replicas.first).await;
     let (proxy, second) = replicas.behind_proxy(["--max-staleness=100s"]).await;
     proxy.stall();
-    let before = Utc::now();
+    let before = Clock::System.now();
     let (revision, propagation) = revoke(&replicas.first, key_id).await;
     assert!(!propagation.complete);
     // 100 s and a tenth more, from the commit on.

@@ -1,0 +1,93 @@
+//! Floods of tokens shed themselves, and leave what is in memory and other callers alone.
+
+use diesel_async::SimpleAsyncConnection as _;
+use keystile::grpc::pb;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::value;
+use crate::harness::{App, denial, eventually, new_token, status_reason};
+use crate::proving::{COST, import};
+
+fn request(token: &str) -> pb::AuthorizeRequest {
+    pb::AuthorizeRequest { token: token.to_owned().into(), ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_refused_while_known_keys_and_other_callers_are_served() {
+    let app = App::builder().flags(["--load-queue=4", "--load-queue-each=4"]).start().await;
+    let (_, known) = app.create_any().await;
+    let (_, unseen) = app.create_any().await;
+    let flooding = app.service_token("keystile.authorize").await;
+    let other = app.service_token("keystile.authorize").await;
+    for caller in [&flooding, &other] {
+        let answer = app.authorize_as(Some(caller)).authorize(request(&known)).await.unwrap();
+        assert_eq!(denial(&answer.into_inner()), None);
+    }
+    // What is not in memory waits until the lock goes.
+    let mut session = app.database.session().await;
+    session.batch_execute("BEGIN; LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut flood = JoinSet::new();
+    for _ in 0..20 {
+        let mut client = app.authorize_as(Some(&flooding));
+        flood.spawn(async move { client.authorize(request(&new_token())).await });
+    }
+    let mut other = app.authorize_as(Some(&other));
+    let shed = "keystile_loads_total{outcome=\"shed\"}";
+    eventually("there is no place left", async || value(&app, shed).await > 0.0).await;
+    assert_eq!(app.reason(&known).await, None);
+    let queued = "keystile_loads_total{outcome=\"queued\"}";
+    let before = value(&app, queued).await;
+    let waiting = tokio::spawn(async move { other.authorize(request(&unseen)).await });
+    eventually("another caller takes a place of the flood", async || value(&app, queued).await > before)
+        .await;
+    session.batch_execute("COMMIT").await.unwrap();
+
+    assert_eq!(denial(&waiting.await.unwrap().unwrap().into_inner()), None);
+    let answers = flood.join_all().await;
+    let refused = answers.into_iter().filter_map(Result::err);
+    // On a busy machine, the first of them may have waited too long for the lock.
+    let refused: Vec<_> = refused.filter(|status| status.code() != Code::Unavailable).collect();
+    assert!(refused.len() >= 2, "{}", refused.len());
+    for status in refused {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert_eq!(status_reason(&status), "OVERLOADED");
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_with_a_known_prefix_are_throttled_and_right_ones_that_were_used_are_not() {
+    let app = App::start().await;
+    let (used, unused) = ("sk-older-0001-abcdefghijkl", "sk-older-0002-abcdefghijkl");
+    import(&app.database, 101, used, COST).await;
+    import(&app.database, 102, unused, COST).await;
+    assert_eq!(app.reason(used).await, None);
+    let runs = app.running.authorizer().bcrypt_runs();
+    let mut refused = None;
+    for number in 0..1_000 {
+        let wrong = format!("sk-older-9{number:03}-zyxwvutsrqpo");
+        match app.authorize().authorize(request(&wrong)).await {
+            Ok(answer) => assert_eq!(denial(&answer.into_inner()).as_deref(), Some("KEY_INVALID")),
+            Err(status) => {
+                refused = Some(status);
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("it goes on for ever");
+    assert_eq!((refused.code(), status_reason(&refused)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    assert!(app.running.authorizer().bcrypt_runs() - runs >= 24);
+    assert!(value(&app, "keystile_bcrypt_throttled_total").await >= 1.0);
+
+    assert_eq!(app.reason(used).await, None, "a digest is looked up all the same");
+    let other = "sk-other-0003-abcdefghijkl";
+    import(&app.database, 103, other, COST).await;
+    assert_eq!(app.reason(other).await, None, "each prefix has its own");
+    eventually("a run comes back", async || app.authorize().authorize(request(unused)).await.is_ok()).await;
+    assert_eq!(app.reason(unused).await, None, "and then it has its digest");
+    app.stop().await;
+}
