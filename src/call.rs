@@ -5,19 +5,17 @@
 //!
 //! What does not belong here: how lines are written; what a caller may do.
 
+mod ids;
 mod traceparent;
 
+pub use ids::{REQUEST_ID_MAX, RequestIds, is_fit};
 pub use traceparent::TraceParent;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::task::futures::TaskLocalFuture;
-use uuid::Uuid;
-
-/// The longest id that is taken from a caller, in bytes.
-pub const REQUEST_ID_MAX: usize = 128;
 
 tokio::task_local! {
     static CURRENT: Option<Arc<Call>>;
@@ -95,59 +93,9 @@ pub fn note_caller(key_id: i64) {
     current(|call| call.caller_key_id.store(key_id, Ordering::Relaxed));
 }
 
-/// Makes ids for calls that bring none: a random number of the process, and a count.
-#[derive(Debug)]
-pub struct RequestIds {
-    process: u64,
-    next: AtomicU64,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        let (high, low) = Uuid::new_v4().as_u64_pair();
-        Self { process: high ^ low, next: AtomicU64::new(1) }
-    }
-}
-
-impl RequestIds {
-    /// The id of a call whose caller gave this one, if it gave one that is fit to stand in a log line and a header.
-    #[must_use]
-    pub fn of(&self, given: Option<&[u8]>) -> String {
-        let is_fit = |id: &[u8]| {
-            (1..=REQUEST_ID_MAX).contains(&id.len())
-                && id.iter().all(|byte| (b' '..=b'~').contains(byte))
-                && id.trim_ascii().len() == id.len()
-        };
-        match given.filter(|id| is_fit(id)).and_then(|id| std::str::from_utf8(id).ok()) {
-            Some(id) => id.to_owned(),
-            None => format!("{:016x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_that_is_fit_is_kept_and_any_other_replaced() {
-        let ids = RequestIds::default();
-        for fit in ["a", "2f1b/6f0e:8a5e=~", "with space", &"x".repeat(128)] {
-            assert_eq!(ids.of(Some(fit.as_bytes())), fit);
-        }
-        let long = "x".repeat(129);
-        for unfit in
-            [&b""[..], b" a", b"a ", b"a\nb", b"a\x1b[31m", b"\xff", "\u{e9}".as_bytes(), long.as_bytes()]
-        {
-            let made = ids.of(Some(unfit));
-            assert!(
-                made.len() < 40 && made.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'),
-                "{made}"
-            );
-        }
-        assert_ne!(ids.of(None), ids.of(None));
-        assert_ne!(ids.of(None), RequestIds::default().of(None));
-    }
 
     #[tokio::test]
     async fn work_of_another_task_belongs_to_the_call_that_gave_it_away() {

@@ -28,4 +28,4 @@ pub use audit_service::AuditApi;
 pub use authorize_service::{AuthorizeApi, BATCH_MAX};
 pub use budget_service::BudgetApi;
 pub use key_service::KeyApi;
-pub use streams::Streams;
+pub use streams::{Movement, Streams};

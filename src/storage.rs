@@ -9,7 +9,6 @@
 
 pub mod audit;
 pub mod budgets;
-pub mod change_page;
 pub mod changes;
 mod committed;
 mod connect;

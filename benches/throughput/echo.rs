@@ -15,7 +15,7 @@ use clap::Parser;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use keystile::config::Connections;
-use keystile::grpc::hot::{ShortAnswer, ShortCall};
+use keystile::grpc::hot::{self, ShortAnswer, ShortCall};
 use keystile::grpc::telemetry_layer;
 use keystile::server::loops::{self, Answers, Limits};
 use prost::Message as _;
@@ -89,11 +89,15 @@ struct Settings {
 }
 
 impl Answers for EchoServer {
-    fn patience(&self, head: &Parts) -> Option<Duration> {
-        (head.uri.path() == PATH).then_some(Duration::from_secs(1))
+    fn is_short(&self, head: &Parts) -> bool {
+        hot::is_short(head)
     }
 
-    fn from_memory(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+    fn patience(&self, head: &Parts) -> Duration {
+        hot::patience(head)
+    }
+
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
         let asked = Echo::decode(call.message()?).ok()?;
         let mut answer = ShortAnswer::of(&asked.answer(self.payload_bytes))?;
         self.fill(&mut answer.headers);

@@ -79,9 +79,12 @@ impl OpenLoop {
         }
         let stopped = monotonic_now();
         let never_made = std::iter::from_fn(|| due.next_if(|due| *due <= stopped && !dry));
-        let never_made: Vec<Instant> = never_made.collect();
+        let unanswered = |asked| Call { asked, took: stopped - asked, end: End::Unanswered };
+        let never_made: Vec<Call> = never_made.map(unanswered).collect();
         wait_for_the_last(&mut under_way, &mut ended).await?;
-        Ok(with_unanswered(ended, made, never_made))
+        add_unanswered(&mut ended, made);
+        ended.extend(never_made);
+        Ok(ended)
     }
 }
 
@@ -97,16 +100,14 @@ async fn wait_for_the_last(
     Ok(())
 }
 
-/// What has ended, and what of the rest has not: both are in the same order of instants, and no two calls share one
-/// unless the clock does.
-fn with_unanswered(mut ended: Vec<Call>, made: Vec<Instant>, never_made: Vec<Instant>) -> Vec<Call> {
+/// Adds those of the calls that were made that have not ended. Both are put into the order of their instants.
+fn add_unanswered(ended: &mut Vec<Call>, made: Vec<Instant>) {
     let now = monotonic_now();
     ended.sort_unstable_by_key(|call| call.asked);
     let mut answered = ended.iter().map(|call| call.asked).peekable();
-    let open: Vec<Instant> =
-        made.into_iter().filter(|asked| answered.next_if_eq(asked).is_none()).chain(never_made).collect();
-    ended.extend(open.into_iter().map(|asked| Call { asked, took: now - asked, end: End::Unanswered }));
-    ended
+    let open = made.into_iter().filter(|asked| answered.next_if_eq(asked).is_none());
+    let open: Vec<Call> = open.map(|asked| Call { asked, took: now - asked, end: End::Unanswered }).collect();
+    ended.extend(open);
 }
 
 fn pick(connections: &[SendRequest<Bytes>], at: usize) -> Option<SendRequest<Bytes>> {

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 use crate::options::Plan;
 use crate::statistics::{float, micros, percentile};
 
+/// How long clients go on after the measured time.
+const RUN_ON: Duration = Duration::from_millis(50);
 /// How long it may take to ask about many keys once: a million, at a few thousand a second.
 const RUN_DRY_MAX: Duration = Duration::from_secs(900);
 
@@ -55,6 +57,12 @@ struct Observed {
 pub async fn measure(plan: &Plan, loads: &[Load], meter: Meter) -> Result<Vec<Round>, Failure> {
     let mut drive = Drive::start(plan.threads, loads).await;
     let observed = drive.beside(observe(plan, loads, meter)).await?;
+    // An open loop is to make the calls that were due at the very end, too.
+    let run_on = async {
+        sleep(RUN_ON).await;
+        Ok(())
+    };
+    drive.beside(run_on).await?;
     let calls = drive.finish().await?;
     loads.iter().zip(calls).map(|(load, calls)| summarise(load, &calls, &observed)).collect()
 }

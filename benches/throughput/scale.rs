@@ -57,13 +57,18 @@ impl Linear {
     }
 }
 
-/// A number as it stands at an axis: at most three digits, with k for thousands and M for millions.
+/// A number as it stands at an axis: about three digits, with k for thousands and M for millions.
 pub fn short(number: f64) -> String {
     let (number, unit) = match number {
         millions if millions >= 1e6 => (millions / 1e6, "M"),
         thousands if thousands >= 1e3 => (thousands / 1e3, "k"),
         ones => (ones, ""),
     };
-    let places = if number < 10.0 && (number - number.round()).abs() > 1e-6 { 1 } else { 0 };
+    let is_whole = |number: f64| (number - number.round()).abs() < 1e-6;
+    let places = match number {
+        whole if whole >= 100.0 || is_whole(whole) => 0,
+        tenths if tenths >= 10.0 || is_whole(tenths * 10.0) => 1,
+        _ => 2,
+    };
     format!("{number:.places$}{unit}")
 }

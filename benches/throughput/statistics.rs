@@ -35,6 +35,11 @@ impl Spread {
         Self::of(pairs.into_iter().map(|(above, below)| above / below))
     }
 
+    /// In another unit.
+    pub fn times(&self, factor: f64) -> Self {
+        Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+
     /// For people: the median, and from where to where, in so many places.
     pub fn text(&self, places: usize) -> String {
         let Self { median, min, max } = self;

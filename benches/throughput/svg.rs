@@ -128,7 +128,7 @@ impl Drawing {
             let x = self.x(*at);
             line(svg, &format!("range s{number}"), (x, self.y(spread.min)), (x, self.y(spread.max)));
             let y = self.y(spread.median);
-            let said = escaped(&format!("{} at {}: {}", series.name, short(*at), spread.text(0)));
+            let said = escaped(&format!("{} at {}: {}", series.name, short(*at), spread.text(2)));
             push(
                 svg,
                 format_args!(

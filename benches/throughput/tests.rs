@@ -156,6 +156,7 @@ fn a_ratio_is_taken_pair_by_pair() {
 fn a_spread_is_written_short() {
     let spread = Spread { median: 1.0 / 3.0, min: 0.0, max: 2.0 };
     assert_eq!(spread.text(2), "0.33 (0.00 to 2.00)");
+    assert_eq!(spread.times(3.0).text(0), "1 (0 to 6)");
     assert_eq!(serde_json::to_string(&spread).unwrap(), r#"{"median":0.3333,"min":0.0,"max":2.0}"#);
 }
 
@@ -289,8 +290,8 @@ fn marks_are_round_and_reach_over_the_most() {
 
 #[test]
 fn numbers_at_an_axis_are_short() {
-    let written = [0.0, 1.0, 2.5, 64.0, 1000.0, 1500.0, 80_000.0, 1e6, 2.5e6].map(short);
-    assert_eq!(written, ["0", "1", "2.5", "64", "1k", "1.5k", "80k", "1M", "2.5M"]);
+    let written = [0.0, 1.0, 2.5, 0.05, 64.0, 1000.0, 1500.0, 1250.0, 80_000.0, 1e6, 2.5e6].map(short);
+    assert_eq!(written, ["0", "1", "2.5", "0.05", "64", "1k", "1.5k", "1.25k", "80k", "1M", "2.5M"]);
 }
 
 #[test]

@@ -12,9 +12,8 @@ use tokio::sync::Mutex;
 
 use super::{Admin, AdminError, KeyView, OwnerView, owners};
 use crate::policy::{BudgetSubject, KeyId, Revision, UserId};
-use crate::storage::change_page::{self, Line};
-use crate::storage::changes::{self, Subject};
-use crate::storage::{Session, StorageError, budgets, listing, rotation, usage};
+use crate::storage::changes::{self, Line, Subject};
+use crate::storage::{ReadAt, Session, StorageError, budgets, listing, rotation, usage};
 
 /// A page has at most so many changes.
 const PAGE: usize = 64;
@@ -36,23 +35,10 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct ChangePage {
     after: Revision,
-    head: Revision,
+    /// Where the log stood when it was read.
+    pub head: ReadAt,
     /// The changes right after the revision that was asked for.
     pub changes: Vec<(Revision, Change)>,
-}
-
-impl ChangePage {
-    /// The revision to go on from.
-    #[must_use]
-    pub fn end(&self) -> Revision {
-        self.changes.last().map_or(self.after, |(revision, _)| *revision)
-    }
-
-    /// Whether there were more when it was read.
-    #[must_use]
-    pub fn has_more(&self) -> bool {
-        self.end() < self.head
-    }
 }
 
 /// Reads changes for all who follow them.
@@ -79,14 +65,17 @@ impl Changes {
         Ok(head.await?)
     }
 
-    /// The changes right after a revision, of a state that has reached `seen` at least.
+    /// The changes right after a revision, of a state that is as new as `seen` at least.
     ///
     /// # Errors
     /// [`AdminError::RevisionGone`], [`AdminError::RevisionToCome`], [`AdminError::Store`].
-    pub async fn after(&self, after: Revision, seen: Revision) -> Result<Arc<ChangePage>, AdminError> {
+    pub async fn after(&self, after: Revision, seen: ReadAt) -> Result<Arc<ChangePage>, AdminError> {
         let mut last = self.last.lock().await;
-        // A newest revision that lies before `after` is a database that was set back: to be looked at anew.
-        let is_fresh = |page: &&Arc<ChangePage>| page.after == after && (after..=page.head).contains(&seen);
+        // A newest revision that lies before `after` may be a database that was set back: to be looked at anew.
+        let is_fresh = |page: &&Arc<ChangePage>| {
+            let is_reached = (after..=page.head.revision).contains(&seen.revision);
+            page.after == after && page.head.epoch == seen.epoch && is_reached
+        };
         if let Some(page) = last.as_ref().filter(is_fresh) {
             return Ok(Arc::clone(page));
         }
@@ -102,17 +91,17 @@ impl Admin {
         let read = self.store.snapshot("changes.page", move |session| {
             Box::pin(async move {
                 let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-                let (head, lines) = change_page::page(session, after, limit).await?;
+                let (head, lines) = changes::since(session, after, limit).await?;
                 let now = Now::of(session, &lines, now).await?;
                 Ok((head, lines, now))
             })
         });
         let (head, lines, now) = read.await?;
         let first = lines.first().map(|line| line.revision.get());
-        if after > head {
-            return Err(AdminError::RevisionToCome { after, head });
+        if after > head.revision {
+            return Err(AdminError::RevisionToCome { after, head: head.revision });
         }
-        if after < head && first != Some(after.get().saturating_add(1)) {
+        if after < head.revision && first != Some(after.get().saturating_add(1)) {
             return Err(AdminError::RevisionGone(after));
         }
         let changes = lines.into_iter().map(|line| (line.revision, now.change(line.subject)));

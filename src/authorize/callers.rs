@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use super::prove::Whose;
 use super::{AuthorizeError, Authorizer, Freshness};
-use crate::cache::{CachedKey, Wanted};
+use crate::cache::{Cached, CachedKey, Lookup, Wanted};
 use crate::call;
 use crate::policy::{
     AccessRequest, Dimension, DimensionSet, KeyId, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
     SCOPE_READ, UserId, evaluate,
 };
+use crate::token::Presented;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,30 @@ impl Authorizer {
     ) -> Result<Caller, CallerError> {
         let proof = self.prove(token, Whose::Operators, Freshness::NONE).await?;
         self.let_in(proof.key, peer, needed).map_err(Refused::by_token)
+    }
+
+    /// What memory finds a caller's token by, for [`Authorizer::authenticate_again_now`]; `None` for a malformed one.
+    #[must_use]
+    pub fn lookup(&self, token: &[u8]) -> Option<Lookup> {
+        let presented = Presented::classify(token, &self.0.brand).ok()?;
+        let (_, digest) = self.0.peppers.digest_current(presented.bytes());
+        Some(Lookup::Token(digest))
+    }
+
+    /// [`Authorizer::authenticate_now`] for a caller who sends message after message: his token is not digested again.
+    #[must_use]
+    pub fn authenticate_again_now(
+        &self,
+        lookup: &Lookup,
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Option<Result<Caller, CallerError>> {
+        let key = match self.0.cache.view()?.get(lookup) {
+            Cached::Key(key) => Some(key),
+            Cached::Unknown => None,
+            Cached::Missing => return None,
+        };
+        Some(self.let_in(key, peer, needed).map_err(Refused::by_token))
     }
 
     /// Lets a caller in whose verified certificate stands for a key, as memory knows it; `None` as of

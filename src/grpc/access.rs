@@ -1,7 +1,98 @@
-//! Which scope each method needs. A test holds this table against the contract: a method that is missing
-//! here is refused to everybody, and fails the test.
+//! What is known of each method before a message is read: which scope it needs, and whether its answer is a stream. A
+//! test holds this table against the contract: a method that is missing here is refused to everybody, and fails the test.
 
 use crate::authorize::Needed;
+
+/// A method that is served, or is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// `keystile.v1.KeyService/GetKey`.
+    pub name: &'static str,
+    /// What its caller needs; `None` where everybody may call it.
+    pub needed: Option<Needed>,
+    /// Its answer lasts as long as its caller wants.
+    pub is_stream: bool,
+}
+
+impl Method {
+    const fn new(name: &'static str, needed: Option<Needed>) -> Self {
+        Self { name, needed, is_stream: false }
+    }
+
+    const fn streaming(self) -> Self {
+        Self { is_stream: true, ..self }
+    }
+
+    /// Whether it is one of the contract, and not health or reflection.
+    #[must_use]
+    pub const fn is_of_contract(&self) -> bool {
+        self.needed.is_some()
+    }
+}
+
+const fn open(name: &'static str) -> Method {
+    Method::new(name, None)
+}
+
+const fn authorize(name: &'static str) -> Method {
+    Method::new(name, Some(Needed::Authorize))
+}
+
+const fn read(name: &'static str) -> Method {
+    Method::new(name, Some(Needed::Read))
+}
+
+const fn admin(name: &'static str) -> Method {
+    Method::new(name, Some(Needed::Admin))
+}
+
+/// All of them, by name.
+static METHODS: [Method; 44] = [
+    open("grpc.health.v1.Health/Check"),
+    open("grpc.health.v1.Health/List"),
+    open("grpc.health.v1.Health/Watch").streaming(),
+    open("grpc.reflection.v1.ServerReflection/ServerReflectionInfo").streaming(),
+    open("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").streaming(),
+    read("keystile.v1.AuditService/ListAuditEvents"),
+    authorize("keystile.v1.AuditService/RecordPluginEvent"),
+    authorize("keystile.v1.AuthorizeService/Authorize"),
+    authorize("keystile.v1.AuthorizeService/AuthorizeStream").streaming(),
+    authorize("keystile.v1.AuthorizeService/BatchAuthorize"),
+    authorize("keystile.v1.AuthorizeService/CancelAuthorization"),
+    authorize("keystile.v1.AuthorizeService/FilterModels"),
+    authorize("keystile.v1.AuthorizeService/IntrospectKey"),
+    authorize("keystile.v1.AuthorizeService/ReportUsage"),
+    admin("keystile.v1.BudgetService/CreateBudget"),
+    admin("keystile.v1.BudgetService/DeleteBudget"),
+    read("keystile.v1.BudgetService/GetBudget"),
+    read("keystile.v1.BudgetService/ListBudgets"),
+    admin("keystile.v1.BudgetService/ResetBudget"),
+    admin("keystile.v1.BudgetService/UpdateBudget"),
+    admin("keystile.v1.KeyService/AddGrants"),
+    admin("keystile.v1.KeyService/ClearExpiration"),
+    admin("keystile.v1.KeyService/CreateKey"),
+    admin("keystile.v1.KeyService/DeleteKey"),
+    admin("keystile.v1.KeyService/DisableOwner"),
+    admin("keystile.v1.KeyService/EnableOwner"),
+    admin("keystile.v1.KeyService/ExtendExpiration"),
+    read("keystile.v1.KeyService/GetKey"),
+    read("keystile.v1.KeyService/GetOwner"),
+    read("keystile.v1.KeyService/GetUsage"),
+    read("keystile.v1.KeyService/ListKeys"),
+    read("keystile.v1.KeyService/ListOwners"),
+    read("keystile.v1.KeyService/ListUsageRecords"),
+    read("keystile.v1.KeyService/LookupKey"),
+    read("keystile.v1.KeyService/QueryUsage"),
+    admin("keystile.v1.KeyService/ReactivateKey"),
+    admin("keystile.v1.KeyService/RemoveGrants"),
+    admin("keystile.v1.KeyService/RevokeKey"),
+    admin("keystile.v1.KeyService/RotateKey"),
+    admin("keystile.v1.KeyService/SetExpiration"),
+    admin("keystile.v1.KeyService/SetOwnerLimits"),
+    admin("keystile.v1.KeyService/UndeleteKey"),
+    admin("keystile.v1.KeyService/UpdateKey"),
+    read("keystile.v1.KeyService/WatchKeys").streaming(),
+];
 
 /// Services that everybody may call.
 const OPEN: [&str; 3] = [
@@ -10,81 +101,29 @@ const OPEN: [&str; 3] = [
     "/grpc.reflection.v1alpha.ServerReflection/",
 ];
 
-/// Whether a path (`/grpc.health.v1.Health/Check`) is open; every other one needs a caller.
+/// The method that a path (`/keystile.v1.KeyService/GetKey`) calls; `None` for one that the table does not know.
+#[must_use]
+pub fn method(path: &str) -> Option<&'static Method> {
+    let name = path.strip_prefix('/')?;
+    let place = METHODS.binary_search_by(|method| method.name.cmp(name)).ok()?;
+    METHODS.get(place)
+}
+
+/// Whether a path is of a service that everybody may call; every other one needs a caller.
 #[must_use]
 pub fn is_open(path: &str) -> bool {
     OPEN.iter().any(|service| path.starts_with(service))
 }
 
-const AUTHORIZE: [&str; 8] = [
-    "keystile.v1.AuthorizeService/Authorize",
-    "keystile.v1.AuthorizeService/BatchAuthorize",
-    "keystile.v1.AuthorizeService/AuthorizeStream",
-    "keystile.v1.AuthorizeService/FilterModels",
-    "keystile.v1.AuthorizeService/ReportUsage",
-    "keystile.v1.AuthorizeService/CancelAuthorization",
-    "keystile.v1.AuthorizeService/IntrospectKey",
-    "keystile.v1.AuditService/RecordPluginEvent",
-];
-
-const READ: [&str; 12] = [
-    "keystile.v1.KeyService/GetKey",
-    "keystile.v1.KeyService/ListKeys",
-    "keystile.v1.KeyService/LookupKey",
-    "keystile.v1.KeyService/GetOwner",
-    "keystile.v1.KeyService/ListOwners",
-    "keystile.v1.KeyService/GetUsage",
-    "keystile.v1.KeyService/QueryUsage",
-    "keystile.v1.KeyService/ListUsageRecords",
-    "keystile.v1.KeyService/WatchKeys",
-    "keystile.v1.BudgetService/GetBudget",
-    "keystile.v1.BudgetService/ListBudgets",
-    "keystile.v1.AuditService/ListAuditEvents",
-];
-
-const ADMIN: [&str; 19] = [
-    "keystile.v1.KeyService/CreateKey",
-    "keystile.v1.KeyService/UpdateKey",
-    "keystile.v1.KeyService/RotateKey",
-    "keystile.v1.KeyService/RevokeKey",
-    "keystile.v1.KeyService/ReactivateKey",
-    "keystile.v1.KeyService/DeleteKey",
-    "keystile.v1.KeyService/UndeleteKey",
-    "keystile.v1.KeyService/SetExpiration",
-    "keystile.v1.KeyService/ExtendExpiration",
-    "keystile.v1.KeyService/ClearExpiration",
-    "keystile.v1.KeyService/AddGrants",
-    "keystile.v1.KeyService/RemoveGrants",
-    "keystile.v1.KeyService/DisableOwner",
-    "keystile.v1.KeyService/EnableOwner",
-    "keystile.v1.KeyService/SetOwnerLimits",
-    "keystile.v1.BudgetService/CreateBudget",
-    "keystile.v1.BudgetService/UpdateBudget",
-    "keystile.v1.BudgetService/DeleteBudget",
-    "keystile.v1.BudgetService/ResetBudget",
-];
-
-/// Methods whose answers last as long as their callers want: these are judged again all the time.
-const STREAMS: [&str; 2] =
-    ["keystile.v1.AuthorizeService/AuthorizeStream", "keystile.v1.KeyService/WatchKeys"];
-
-/// Whether a method answers with a stream.
+/// What the method of a path needs; `None` for one that the table does not know, or that needs nothing.
 #[must_use]
-pub fn is_stream(method: &str) -> bool {
-    STREAMS.contains(&method)
+pub fn needed(path: &str) -> Option<Needed> {
+    method(path)?.needed
 }
 
-/// What a method (`keystile.v1.KeyService/GetKey`) needs; `None` for one that the table does not know.
-#[must_use]
-pub fn needed(method: &str) -> Option<Needed> {
-    let tables =
-        [(&AUTHORIZE[..], Needed::Authorize), (&READ[..], Needed::Read), (&ADMIN[..], Needed::Admin)];
-    tables.into_iter().find(|(methods, _)| methods.contains(&method)).map(|(_, needed)| needed)
-}
-
-/// Every method of the contract.
-pub fn methods() -> impl Iterator<Item = &'static str> {
-    AUTHORIZE.into_iter().chain(READ).chain(ADMIN)
+/// Every method, those beside the contract too.
+pub fn methods() -> impl Iterator<Item = &'static Method> {
+    METHODS.iter()
 }
 
 #[cfg(test)]
@@ -97,29 +136,33 @@ mod tests {
     use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 
     #[test]
-    fn the_streams_are_those_of_the_contract() {
+    fn every_method_of_the_contract_is_in_the_table_and_nothing_else() {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-        for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let name = format!("{}/{}", method.parent_service().full_name(), method.name());
-            assert_eq!(is_stream(&name), method.is_server_streaming(), "{name}");
-        }
+        let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        let contract: BTreeSet<(String, bool)> = methods
+            .map(|method| {
+                let name = format!("{}/{}", method.parent_service().full_name(), method.name());
+                (name, method.is_server_streaming())
+            })
+            .collect();
+        let ours = methods_of_contract().map(|method| (method.name.to_owned(), method.is_stream));
+        assert_eq!(contract, ours.collect());
+    }
+
+    fn methods_of_contract() -> impl Iterator<Item = &'static Method> {
+        methods().filter(|method| method.is_of_contract())
     }
 
     #[test]
-    fn every_method_of_the_contract_is_in_the_table_and_nothing_else() {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let contract: BTreeSet<String> = pool
-            .services()
-            .flat_map(|service| {
-                let service_name = service.full_name().to_owned();
-                service
-                    .methods()
-                    .map(move |method| format!("{service_name}/{}", method.name()))
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        let table: BTreeSet<String> = methods().map(str::to_owned).collect();
-        assert_eq!(contract, table);
-        assert_eq!(table.len(), AUTHORIZE.len() + READ.len() + ADMIN.len(), "a method stands twice");
+    fn the_table_is_sorted_and_finds_each() {
+        assert!(METHODS.is_sorted_by(|one, next| one.name < next.name), "or a search misses some");
+        for known in methods() {
+            let path = format!("/{}", known.name);
+            assert_eq!(method(&path), Some(known));
+            assert_eq!(is_open(&path), !known.is_of_contract());
+        }
+        for unknown in ["", "/", "keystile.v1.KeyService/GetKey", "/keystile.v1.KeyService/getkey"] {
+            assert_eq!(method(unknown), None, "{unknown}");
+        }
     }
 }

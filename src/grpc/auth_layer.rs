@@ -129,8 +129,7 @@ async fn admit(auth: &CallerAuth, refusals: &Refusals, request: &Parts) -> Resul
         CallerAuth::Open => return Ok(Caller::anonymous(address)),
         CallerAuth::Tokens(authorizer) => authorizer,
     };
-    let method = request.uri.path().trim_start_matches('/');
-    let Some(needed) = access::needed(method) else {
+    let Some(needed) = access::needed(request.uri.path()) else {
         return Err(ErrorReason::MethodUnknown.status("the contract has no such method"));
     };
     // A token that was meant to be one must not turn into another caller by a slip of the pen.
@@ -166,8 +165,7 @@ fn refused_key(error: &CallerError) -> Option<KeyId> {
 }
 
 fn administers(request: &Parts) -> bool {
-    let method = request.uri.path().trim_start_matches('/');
-    access::needed(method).is_some_and(|needed| needed != Needed::Authorize)
+    access::needed(request.uri.path()).is_some_and(|needed| needed != Needed::Authorize)
 }
 
 /// Who calls what.
@@ -221,7 +219,7 @@ fn note_refused_answer(refusals: &Refusals, attempt: Attempt, headers: &HeaderMa
     attempt.note(refusals, subject.unwrap_or_default(), reason);
 }
 
-/// The token of a request, where it presents one and no other.
+/// The token that a request presents; `None` without one, and where it presents several.
 pub(super) fn bearer(request: &Parts) -> Option<&[u8]> {
     let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();

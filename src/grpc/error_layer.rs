@@ -82,7 +82,7 @@ where
 }
 
 /// `application/grpc`, by itself or with a subtype or parameters after it. gRPC-Web is another protocol.
-fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+pub(super) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
     let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }

@@ -3,6 +3,10 @@
 //! It is for good calls that memory can answer. Whatever is unusual goes the long way with its request as it came, so
 //! that what a call means stands in one place: the layers and the handlers.
 
+mod authorize;
+
+pub use authorize::{ShortAuthorize, is_short, patience};
+
 use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
@@ -13,6 +17,8 @@ use prost::bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::peer::Peer;
 
+/// The method that has a short way.
+pub(super) const PATH: &str = "/keystile.v1.AuthorizeService/Authorize";
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const OK: HeaderValue = HeaderValue::from_static("0");

@@ -1,6 +1,6 @@
 //! Who opened a stream, to be judged again as long as it lasts: with every message, and whenever something changes.
 //!
-//! Only the methods of [`access::is_stream`] have one, among the extensions of their requests. The secret that it
+//! Only calls that open a stream ([`access::Method::is_stream`]) have one, among the extensions of their requests. The secret that it
 //! holds is the caller's own token.
 
 use std::net::IpAddr;
@@ -18,6 +18,7 @@ use super::error;
 use super::peer::Peer;
 use super::streams::Streams;
 use crate::authorize::{Authorizer, CallerError, Needed};
+use crate::cache::Lookup;
 use crate::call;
 use crate::policy::KeyId;
 
@@ -39,7 +40,7 @@ struct Opened {
 enum OpenedBy {
     /// Anybody, where the service runs without authentication.
     Anybody,
-    Token(Authorizer, SecretSlice<u8>),
+    Token(Authorizer, SecretSlice<u8>, Option<Lookup>),
     Certificate(Authorizer, KeyId),
 }
 
@@ -64,16 +65,12 @@ impl From<CallerError> for Refused {
 impl Session {
     /// Of a request that was let in, if it opens a stream.
     pub(super) fn of(auth: &CallerAuth, request: &Parts) -> Option<Self> {
-        let method = request.uri.path().trim_start_matches('/');
-        if !access::is_stream(method) {
-            return None;
-        }
-        let needed = access::needed(method)?;
+        let needed = access::method(request.uri.path()).filter(|method| method.is_stream)?.needed?;
         let peer = request.extensions.get::<Peer>();
         let by = match (auth, bearer(request)) {
             (CallerAuth::Open, _) => OpenedBy::Anybody,
             (CallerAuth::Tokens(authorizer), Some(token)) => {
-                OpenedBy::Token(authorizer.clone(), token.to_vec().into())
+                OpenedBy::Token(authorizer.clone(), token.to_vec().into(), authorizer.lookup(token))
             }
             (CallerAuth::Tokens(authorizer), None) => {
                 OpenedBy::Certificate(authorizer.clone(), peer?.key_id?)
@@ -88,12 +85,21 @@ impl Session {
         session.ok_or_else(|| error::defect(&"a stream was opened past the layer that lets callers in"))
     }
 
+    /// Judges the caller of one message of many by what memory knows of him; `None` where it does not know.
+    pub(super) fn judge_again_now(&self) -> Option<Result<(), Refused>> {
+        let Opened { by: OpenedBy::Token(authorizer, _, Some(lookup)), peer, needed } = &*self.0 else {
+            return self.judge_now();
+        };
+        let judged = authorizer.authenticate_again_now(lookup, *peer, *needed);
+        judged.map(|judged| Ok(judged.map(drop)?))
+    }
+
     /// Judges the caller by what memory knows of him; `None` where it does not know.
     pub(super) fn judge_now(&self) -> Option<Result<(), Refused>> {
         let Opened { by, peer, needed } = &*self.0;
         let judged = match by {
             OpenedBy::Anybody => return Some(Ok(())),
-            OpenedBy::Token(authorizer, token) => {
+            OpenedBy::Token(authorizer, token, _) => {
                 authorizer.authenticate_now(token.expose_secret(), *peer, *needed)
             }
             OpenedBy::Certificate(authorizer, key_id) => {
@@ -108,7 +114,7 @@ impl Session {
         let Opened { by, peer, needed } = &*self.0;
         let judged = match by {
             OpenedBy::Anybody => return Ok(()),
-            OpenedBy::Token(authorizer, token) => {
+            OpenedBy::Token(authorizer, token, _) => {
                 authorizer.authenticate(token.expose_secret(), *peer, *needed).await
             }
             OpenedBy::Certificate(authorizer, key_id) => {

@@ -10,7 +10,7 @@ use tonic::{Request, Status};
 use super::convert::authorize::read_timeout;
 use super::error;
 use super::session::Session;
-use crate::admin::Movement;
+use crate::cache::{KeyCache, ReadAt};
 use crate::clock;
 
 /// A deadline that is further away is none: no timer counts so far.
@@ -19,12 +19,37 @@ const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// What streams need of their service.
 #[derive(Clone, Debug)]
 pub struct Streams {
-    /// The newest revision as it moves.
+    /// The newest revision that is applied, as it moves.
     pub movement: Movement,
     /// True from when on streams are to end.
     pub closing: watch::Receiver<bool>,
     /// Where everything works that takes the database.
     pub background: Handle,
+}
+
+/// The newest revision that is applied, for one who waits for the next.
+#[derive(Clone, Debug)]
+pub struct Movement(watch::Receiver<ReadAt>);
+
+impl Movement {
+    /// Of this cache.
+    #[must_use]
+    pub fn of(cache: &KeyCache) -> Self {
+        Self(cache.watch())
+    }
+
+    /// The newest revision. What comes after this call is a move.
+    pub(super) fn seen(&mut self) -> ReadAt {
+        *self.0.borrow_and_update()
+    }
+
+    /// Returns when it has moved since this or [`Movement::seen`] was last asked; may do so at once the first time.
+    pub(super) async fn moved(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody follows the changes any more: the service ends.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Streams {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
@@ -27,61 +28,78 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::observation::Observation;
 use self::slow::SlowCalls;
-use super::access;
 use super::error::ErrorReason;
+use super::{access, hot};
 use crate::call::{self, Call, RequestIds, TraceParent};
-use crate::metrics::{CallMetrics, Metrics};
+use crate::metrics::{CallMetrics, MethodMetrics, Metrics};
 
 /// When a call came, among its request's extensions: it may have waited since.
 #[derive(Clone, Copy, Debug)]
 pub struct Received(pub Instant);
 
 /// Metadata with the id of a call, in both directions.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Methods that are not of the contract and served all the same: health and reflection.
-const BESIDE: [&str; 5] = [
-    "grpc.health.v1.Health/Check",
-    "grpc.health.v1.Health/List",
-    "grpc.health.v1.Health/Watch",
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
-
-/// Methods whose answers last as long as their callers want.
-const STREAMS: [&str; 5] = [
-    "keystile.v1.AuthorizeService/AuthorizeStream",
-    "keystile.v1.KeyService/WatchKeys",
-    "grpc.health.v1.Health/Watch",
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
 
 /// Metrics of a service that serves the contract.
 #[must_use]
 pub fn metrics() -> Arc<Metrics> {
-    let methods = access::methods().chain(BESIDE).map(str::to_owned).collect();
+    let methods = access::methods().map(|method| method.name.to_owned()).collect();
     Metrics::new(methods, ErrorReason::ALL.map(|reason| reason.parts().1).to_vec())
 }
 
-/// The layer.
-#[derive(Clone, Debug)]
-pub struct TelemetryLayer(Arc<Shared>);
-
-/// What all calls share.
+/// What all calls share: who is told of them, and what they are known by.
 #[derive(Debug)]
-struct Shared {
+pub struct Telemetry {
     metrics: Arc<CallMetrics>,
+    authorize: Arc<MethodMetrics>,
     ids: RequestIds,
     slow: Option<SlowCalls>,
 }
 
-impl TelemetryLayer {
-    /// A layer that tells `metrics`, and logs calls that take longer than `slow`.
+impl Telemetry {
+    /// Tells `metrics`, and logs calls that take longer than `slow`.
     #[must_use]
-    pub fn new(metrics: Arc<CallMetrics>, slow: Option<Duration>) -> Self {
-        Self(Arc::new(Shared { metrics, ids: RequestIds::default(), slow: slow.map(SlowCalls::new) }))
+    pub fn new(metrics: Arc<CallMetrics>, slow: Option<Duration>) -> Arc<Self> {
+        let authorize = Arc::clone(metrics.method(hot::PATH));
+        Arc::new(Self { metrics, authorize, ids: RequestIds::default(), slow: slow.map(SlowCalls::new) })
+    }
+
+    /// The method that the short way answers.
+    pub(super) fn authorize(&self) -> &MethodMetrics {
+        &self.authorize
+    }
+
+    /// The id that an answer has: the caller's, if it gave one that is fit, else one of ours.
+    pub(super) fn answered_id(&self, given: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let given = given.filter(|id| call::is_fit(id.as_bytes())).cloned();
+        // Fit for a header, because it is fit for a line.
+        given.or_else(|| HeaderValue::from_bytes(&self.ids.own()).ok()).map(unlike_others)
+    }
+
+    /// A call of [`Telemetry::authorize`] was answered well, after so long.
+    pub(super) fn answered_from_memory(&self, took: Duration) {
+        let Ok(code) = usize::try_from(i32::from(Code::Ok)) else { return };
+        self.authorize.end(code, took);
+        self.note_slow(self.authorize.name(), Code::Ok, took);
+    }
+}
+
+/// Keeps an id out of the table of headers that HTTP/2 keeps for each connection: none comes twice.
+fn unlike_others(mut id: HeaderValue) -> HeaderValue {
+    id.set_sensitive(true);
+    id
+}
+
+/// The layer.
+#[derive(Clone, Debug)]
+pub struct TelemetryLayer(Arc<Telemetry>);
+
+impl TelemetryLayer {
+    /// A layer that tells `telemetry`.
+    #[must_use]
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self(telemetry)
     }
 }
 
@@ -96,7 +114,7 @@ impl<S> Layer<S> for TelemetryLayer {
 /// A service behind the layer.
 #[derive(Clone, Debug)]
 pub struct Measured<S> {
-    shared: Arc<Shared>,
+    shared: Arc<Telemetry>,
     inner: S,
 }
 
@@ -118,14 +136,14 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = Arc::clone(self.shared.metrics.method(request.uri().path()));
-        let id = self.shared.ids.of(only(request.headers(), &REQUEST_ID));
-        let parent = only(request.headers(), &TRACEPARENT).and_then(TraceParent::parse);
+        let is_stream = access::method(request.uri().path()).is_some_and(|method| method.is_stream);
+        let id = self.shared.ids.of(only(request.headers(), &REQUEST_ID).map(HeaderValue::as_bytes));
+        let parent = only(request.headers(), &TRACEPARENT).and_then(|it| TraceParent::parse(it.as_bytes()));
         let span = span(method.name(), &id, parent.as_ref());
         let trace = own_trace(&span).or(parent);
-        let is_stream = STREAMS.contains(&method.name());
         let call = Call::new(id, trace);
         // Fit for a header, because it is fit for a line.
-        let id = HeaderValue::from_str(call.request_id()).ok();
+        let id = HeaderValue::from_str(call.request_id()).ok().map(unlike_others);
         if let Some(id) = &id {
             request.headers_mut().insert(REQUEST_ID, id.clone());
         }
@@ -146,10 +164,10 @@ where
 }
 
 /// The value of a header that is there once: which of two counts must not depend on who reads them.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
-    values.next().is_none().then_some(value.as_bytes())
+    values.next().is_none().then_some(value)
 }
 
 /// The span of a call: none, unless somebody wants it.
@@ -242,25 +260,5 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prost_reflect::DescriptorPool;
-
-    use super::*;
-    use crate::grpc::pb::FILE_DESCRIPTOR_SET;
-
-    #[test]
-    fn the_streams_are_those_of_the_contract() {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-        let streams: Vec<String> = methods
-            .filter(prost_reflect::MethodDescriptor::is_server_streaming)
-            .map(|method| format!("{}/{}", method.parent_service().full_name(), method.name()))
-            .collect();
-        let ours: Vec<&str> = STREAMS.into_iter().filter(|name| name.starts_with("keystile.")).collect();
-        assert_eq!(streams, ours);
     }
 }

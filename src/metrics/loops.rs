@@ -66,6 +66,12 @@ impl LoopMetrics {
 }
 
 impl OnLoop {
+    /// The number of the loop, from 0.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.1
+    }
+
     /// Its load.
     #[must_use]
     pub fn load(&self) -> Option<&LoopLoad> {

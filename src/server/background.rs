@@ -14,15 +14,13 @@ use super::parts::Parts;
 use super::purge;
 use super::stage::{Stage, Stages};
 use super::supervise::Supervisor;
-use crate::admin::{Lookout, Refusals, Retention, remove_old_lines};
+use crate::admin::{Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
-use crate::cache::Follower;
+use crate::cache::{Follower, KeyCache};
 use crate::embedded::Cluster;
-use crate::grpc::Streams;
+use crate::grpc::{Movement, Streams};
 use crate::storage::Store;
 
-/// The two services with streams keep what a stream begins with; see [`Lookout::keep_looking`].
-const STREAMS_KEPT: usize = 2;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts everything that works on the open store. What is written for the last time is written from
@@ -66,13 +64,9 @@ pub(super) fn spawn(
 }
 
 /// Starts what streams need beside them.
-pub(super) fn spawn_streams(supervisor: &mut Supervisor, store: &Store) -> Streams {
-    let (lookout, movement) = Lookout::new();
+pub(super) fn spawn_streams(supervisor: &mut Supervisor, cache: &KeyCache) -> Streams {
     let (close, closing) = watch::channel(false);
-    let streams = Streams { movement, closing, background: Handle::current() };
-    let looking =
-        lookout.keep_looking(store.clone(), STREAMS_KEPT, supervisor.stages().coming(Stage::Closing));
-    supervisor.spawn_sure("looking for changes", Stage::Closing, looking);
+    let streams = Streams { movement: Movement::of(cache), closing, background: Handle::current() };
     let closed = supervisor.stages().coming(Stage::Closing);
     supervisor.spawn_sure("ending streams", Stage::Closing, async move {
         closed.await;

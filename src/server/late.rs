@@ -15,13 +15,21 @@ use tower::{Service, ServiceExt as _};
 use crate::grpc::access;
 use crate::grpc::auth_layer::Authenticated;
 use crate::grpc::error::ErrorReason;
+use crate::grpc::hot::ShortAuthorize;
 
 /// Health and reflection from the beginning, and everything else from [`Late::open`] on. Clones share what is
 /// opened.
 #[derive(Clone, Debug)]
 pub(super) struct Late {
     early: Routes,
-    late: Arc<OnceLock<Authenticated<Routes>>>,
+    late: Arc<OnceLock<Opened>>,
+}
+
+/// What is there when the service has started.
+#[derive(Debug)]
+struct Opened {
+    services: Authenticated<Routes>,
+    short: ShortAuthorize,
 }
 
 impl Late {
@@ -30,11 +38,16 @@ impl Late {
         Self { early, late: Arc::default() }
     }
 
-    /// Opens the rest. Only the first time counts.
-    pub(super) fn open(&self, services: Authenticated<Routes>) {
-        if self.late.set(services).is_err() {
+    /// Opens the rest, and the short way to it. Only the first time counts.
+    pub(super) fn open(&self, services: Authenticated<Routes>, short: ShortAuthorize) {
+        if self.late.set(Opened { services, short }).is_err() {
             tracing::error!("the services were opened twice");
         }
+    }
+
+    /// The short way, once it is open.
+    pub(super) fn short(&self) -> Option<&ShortAuthorize> {
+        self.late.get().map(|opened| &opened.short)
     }
 }
 
@@ -52,7 +65,7 @@ impl Service<Request<Body>> for Late {
             return Box::pin(self.early.clone().oneshot(request));
         }
         match self.late.get() {
-            Some(services) => Box::pin(services.clone().oneshot(request)),
+            Some(opened) => Box::pin(opened.services.clone().oneshot(request)),
             None => {
                 let status = ErrorReason::Starting.status("the service is starting; try again");
                 Box::pin(ready(Ok(status.into_http())))

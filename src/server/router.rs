@@ -22,7 +22,7 @@ use super::parts::Parts;
 use crate::clock::Clock;
 use crate::grpc::auth_layer::{AuthLayer, Authenticated};
 use crate::grpc::error_layer::{ErrorLayer, Explained};
-use crate::grpc::hot::{ShortAnswer, ShortCall};
+use crate::grpc::hot::{self, ShortAnswer, ShortCall};
 use crate::grpc::pb::FILE_DESCRIPTOR_SET;
 use crate::grpc::pb::audit_service_server::AuditServiceServer;
 use crate::grpc::pb::authorize_service_server::AuthorizeServiceServer;
@@ -69,28 +69,37 @@ pub(super) fn late(
 
 /// Everything that is served, as the loops want it.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
-    layers: Measured<Explained<Late>>,
+pub(super) struct Service(Arc<Ways>);
+
+/// The two ways of a call.
+#[derive(Debug)]
+struct Ways {
+    short: Late,
+    long: Measured<Explained<Late>>,
 }
 
 impl Service {
     /// `late` behind the layers that every call goes through.
     pub(super) fn new(late: Late, telemetry: &TelemetryLayer) -> Self {
-        Self { layers: telemetry.layer(ErrorLayer.layer(late)) }
+        Self(Arc::new(Ways { long: telemetry.layer(ErrorLayer.layer(late.clone())), short: late }))
     }
 }
 
 impl Answers for Service {
-    fn patience(&self, _: &Head) -> Option<Duration> {
-        None
+    fn is_short(&self, head: &Head) -> bool {
+        hot::is_short(head)
     }
 
-    fn from_memory(&self, _: &ShortCall<'_>) -> Option<ShortAnswer> {
-        None
+    fn patience(&self, head: &Head) -> Duration {
+        hot::patience(head)
+    }
+
+    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+        self.0.short.short()?.answer(call)
     }
 
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {
-        let answer = self.layers.clone().oneshot(request);
+        let answer = self.0.long.clone().oneshot(request);
         async { answer.await.unwrap_or_else(|never| match never {}) }
     }
 }

@@ -32,7 +32,8 @@ use crate::cache::{Follower, FollowerSettings};
 use crate::clock::Clock;
 use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
-use crate::grpc::telemetry_layer::{self, TelemetryLayer};
+use crate::grpc::hot::ShortAuthorize;
+use crate::grpc::telemetry_layer::{self, Telemetry, TelemetryLayer};
 use crate::metrics::Metrics;
 use crate::storage::Store;
 use crate::telemetry::Ops;
@@ -51,6 +52,7 @@ pub(super) struct Bound {
     health_address: Option<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
     late: Late,
+    telemetry: Arc<Telemetry>,
     health: Health,
     supervisor: Supervisor,
     /// To the last, so that the end can be watched.
@@ -86,15 +88,15 @@ impl Bound {
             None => None,
         };
         let closing = supervisor.stages().coming(Stage::Closing);
-        let layer = TelemetryLayer::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
-        let service = Service::new(late.clone(), &layer);
+        let telemetry = Telemetry::new(Arc::clone(&metrics.calls), config.telemetry.slow_call.threshold());
+        let service = Service::new(late.clone(), &TelemetryLayer::new(Arc::clone(&telemetry)));
         let limits = Limits::from(&config.connections);
         let (counted, certified) = (Arc::clone(&metrics), certificates.clone());
         supervisor.spawn("serving", Stage::Closing, async move {
             Ok(loops::serve(listener, certified, service, limits, &counted, closing).await?)
         });
         tracing::info!(address = %address, "listening; the service is starting");
-        Ok(Self { address, health_address, certificates, late, health, supervisor, ops, metrics })
+        Ok(Self { address, health_address, certificates, late, telemetry, health, supervisor, ops, metrics })
     }
 
     /// What it counts and measures of itself.
@@ -137,9 +139,10 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        let streams = background::spawn_streams(&mut self.supervisor, &store);
+        let streams = background::spawn_streams(&mut self.supervisor, &parts.cache);
+        let short = ShortAuthorize::new(auth.clone(), authorizer.clone(), Arc::clone(&self.telemetry));
         let auth = AuthLayer::new(auth).noting(refusals);
-        self.late.open(router::late(parts, auth, &self.metrics, clock, streams));
+        self.late.open(router::late(parts, auth, &self.metrics, clock, streams), short);
         self.health.has_started();
         tracing::info!(address = %self.address, auth = !config.no_auth, "serving");
         listener::warn_of_clear(self.address, self.certificates.as_ref());

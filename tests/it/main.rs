@@ -54,6 +54,7 @@ mod replicas;
 mod rotating;
 mod schema;
 mod secrets;
+mod short_way;
 mod streaming;
 mod tls;
 mod traces;

@@ -110,7 +110,12 @@ impl Connection {
         *request.headers_mut() = call.headers;
         let (response, mut body) = send.send_request(request, false).unwrap();
         // The answer may come before the end of the body, and then nobody waits for the rest.
-        let _sent = body.send_data(call.body, !call.is_torn);
+        let mut rest = call.body;
+        if call.is_in_pieces {
+            let first = rest.split_to(rest.len() / 2);
+            let _sent = body.send_data(first, false);
+        }
+        let _sent = body.send_data(rest, !call.is_torn);
         if call.is_torn {
             body.send_reset(h2::Reason::CANCEL);
             return Answer::torn();
@@ -120,7 +125,13 @@ impl Connection {
         if is_endless && !head.headers.contains_key("grpc-status") {
             let header_list_bytes = list_bytes(&head.headers);
             let status = Status::new(Code::Ok, "");
-            return Answer { http: head.status, status, header_list_bytes, messages: Vec::new() };
+            return Answer {
+                http: head.status,
+                headers: head.headers,
+                status,
+                header_list_bytes,
+                messages: Vec::new(),
+            };
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.data().await {
@@ -134,6 +145,7 @@ impl Connection {
         let lists = [Some(&head.headers), trailers.as_ref()];
         Answer {
             http: head.status,
+            headers: head.headers.clone(),
             status: status.unwrap_or_else(|| panic!("{what}: no grpc-status: {head:?}")),
             header_list_bytes: lists.into_iter().flatten().map(list_bytes).max().unwrap(),
             messages: split_messages(&bytes),
@@ -170,6 +182,7 @@ pub struct Call {
     headers: HeaderMap,
     body: Bytes,
     is_torn: bool,
+    is_in_pieces: bool,
 }
 
 impl std::fmt::Debug for Call {
@@ -191,6 +204,7 @@ impl Call {
                 .collect(),
             body: frame(&[]).into(),
             is_torn: false,
+            is_in_pieces: false,
         }
     }
 
@@ -227,6 +241,12 @@ impl Call {
         self.header("authorization", format!("Bearer {token}"))
     }
 
+    /// The body comes as two frames of HTTP/2.
+    pub fn in_pieces(mut self) -> Self {
+        self.is_in_pieces = true;
+        self
+    }
+
     /// The stream is reset before its end.
     pub fn torn(mut self) -> Self {
         self.is_torn = true;
@@ -238,6 +258,7 @@ impl Call {
 #[derive(Debug)]
 pub struct Answer {
     pub http: StatusCode,
+    pub headers: HeaderMap,
     pub status: Status,
     /// The longest header list of the answer.
     pub header_list_bytes: usize,
@@ -247,7 +268,13 @@ pub struct Answer {
 impl Answer {
     fn torn() -> Self {
         let status = Status::cancelled("torn by the test");
-        Self { http: StatusCode::OK, status, header_list_bytes: 0, messages: Vec::new() }
+        Self {
+            http: StatusCode::OK,
+            headers: HeaderMap::new(),
+            status,
+            header_list_bytes: 0,
+            messages: Vec::new(),
+        }
     }
 
     pub fn is_ok(&self) -> bool {

@@ -5,17 +5,22 @@ mod ends;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::authorize_stream_response::Result as Answer;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 use tonic_types::RpcStatusExt as _;
 
 use crate::harness::{App, Proxy, TestDatabase, denial, eventually, new_token};
+
+/// Only a test that would fail waits so long.
+const ANSWERED_MAX: Duration = Duration::from_secs(30);
 
 /// A stream, as its client has it.
 pub struct Open {
@@ -55,7 +60,7 @@ impl Open {
 
     /// The next answer; the end of the stream where there is none.
     pub async fn next(&mut self) -> Result<(u64, Answer), Option<Status>> {
-        match self.answers.message().await {
+        match timeout(ANSWERED_MAX, self.answers.message()).await.expect("the stream is silent") {
             Ok(Some(answer)) => Ok((answer.correlation_id, answer.result.unwrap())),
             Ok(None) => Err(None),
             Err(status) => Err(Some(status)),

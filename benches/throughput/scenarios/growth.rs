@@ -19,7 +19,7 @@ use crate::round::{measure_one, run_dry};
 use crate::scenarios::echo_side::EchoSide;
 use crate::scenarios::keys::{once, zipf};
 use crate::side::{Side, heading, line};
-use crate::statistics::float;
+use crate::statistics::{Spread, float};
 use crate::subject::{Gateway, Subject};
 use crate::svg::{Chart, Panel, Series};
 use crate::tokens::Tokens;
@@ -141,7 +141,7 @@ async fn point<'a>(
 }
 
 fn draw(path: &Path, title: String, across: &str, lines: &[(&str, Vec<Point<'_>>)]) -> Result<(), Failure> {
-    let panel = |up: &str, value: fn(&Point<'_>) -> crate::statistics::Spread| {
+    let panel = |up: &str, value: fn(&Point<'_>) -> Spread| {
         let series = lines.iter().map(|(name, points)| Series {
             name: (*name).to_owned(),
             points: points.iter().map(|point| (float(point.at), value(point))).collect(),
@@ -150,7 +150,7 @@ fn draw(path: &Path, title: String, across: &str, lines: &[(&str, Vec<Point<'_>>
     };
     let panels = vec![
         panel("decisions/s", |point| point.closed.rps),
-        panel("p99 at half of that, in µs", |point| point.open.p99_us),
+        panel("p99 at half of that, in ms", |point| point.open.p99_us.times(0.001)),
     ];
     let chart = Chart { title, across: across.to_owned(), panels };
     let svg = chart.svg().ok_or(Failure::Unusable("there are too few points for a chart"))?;

@@ -11,8 +11,8 @@ use crate::grpc::pb;
 use crate::grpc::pb::batch_authorize_response::{Item, item};
 use crate::{call, clock};
 
-/// So many requests of a batch wait at once.
-const WIDTH: usize = 8;
+/// So many requests of a batch wait at once: they are loaded together, and half of what may wait for bcrypt.
+const WIDTH: usize = 128;
 
 impl AuthorizeApi {
     /// Decides requests, each by itself; answers in their order. No revision is waited for beyond `wait_end`.

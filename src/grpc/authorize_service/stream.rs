@@ -1,7 +1,8 @@
 //! AuthorizeStream: answers as they are ready, in any order.
 //!
 //! - It is pulled: a request is read only when the connection asks for an answer. A client that does not read is not
-//!   read from either, and at most [`WIDTH`] requests are under way; that bounds what a stream holds.
+//!   read from either, and at most [`WIDTH`] requests of about [`WAITING_BYTES_MAX`] are under way; that bounds what a
+//!   stream holds.
 //! - What memory answers is answered where it is read, without a task, and tonic puts what is ready into one frame.
 //! - The caller is judged with each request, and while nothing comes. A caller that is gone ends the stream at once;
 //!   the end of the service, or of the requests, lets what has been read be answered first.
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use tokio::task::{JoinSet, coop};
+
 use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
@@ -25,8 +28,10 @@ use crate::grpc::violations::Violations;
 use crate::metrics::Gauge;
 use crate::{call, clock};
 
-/// So many requests of a stream wait at once.
-const WIDTH: usize = 32;
+/// So many requests of a stream wait at once: they are loaded together, and half of what may wait for bcrypt.
+const WIDTH: usize = 128;
+/// So many bytes of requests wait at once, and one request more.
+const WAITING_BYTES_MAX: usize = 1 << 20;
 /// What ends a stream is looked for after so many answers at the latest.
 const LOOK_EVERY: u32 = 32;
 
@@ -40,6 +45,7 @@ pub struct Deciding {
     requests: Streaming<pb::AuthorizeStreamRequest>,
     /// What had to be waited for.
     waiting: JoinSet<Done>,
+    waiting_bytes: usize,
     cut_short: Ending<Status>,
     closed: Ending<()>,
     /// Answers since what ends the stream was last looked for.
@@ -54,8 +60,8 @@ enum State {
     Over,
 }
 
-/// What has come of a request that had to wait; an error where its caller may not call any more.
-type Done = Result<pb::AuthorizeStreamResponse, Status>;
+/// The size of a request that had to wait, and what has come of it; an error where its caller may not call any more.
+type Done = (usize, Result<pb::AuthorizeStreamResponse, Status>);
 
 impl Deciding {
     pub(super) fn new(
@@ -73,6 +79,7 @@ impl Deciding {
             deadline,
             requests,
             waiting: JoinSet::new(),
+            waiting_bytes: 0,
             cut_short,
             closed,
             unlooked: 0,
@@ -107,7 +114,7 @@ impl Deciding {
     fn take(&mut self, request: pb::AuthorizeStreamRequest) -> Option<pb::AuthorizeStreamResponse> {
         let pb::AuthorizeStreamRequest { correlation_id, request } = request;
         // Decided before the request is validated.
-        let judged = match self.session.judge_now() {
+        let judged = match self.session.judge_again_now() {
             Some(Err(Refused::Gone(status))) => {
                 self.cut(status);
                 return None;
@@ -122,22 +129,19 @@ impl Deciding {
         if judged && let Some(decided) = self.api.decide_now(&request) {
             return Some(answer(correlation_id, decided));
         }
-        let (api, session) = (self.api.clone(), self.session.clone());
-        let deadline = self.deadline;
+        let size = request.encoded_len();
+        self.waiting_bytes = self.waiting_bytes.saturating_add(size);
+        let (api, session, deadline) = (self.api.clone(), self.session.clone(), self.deadline);
         let under_way = Gauge::hold(Arc::clone(&api.metrics.stream_waiting));
         let deciding = async move {
             let _under_way = under_way;
-            if !judged {
-                match session.judge().await {
-                    Ok(()) => {}
-                    Err(Refused::Gone(status)) => return Err(status),
-                    Err(Refused::Unknown(status)) => {
-                        return Ok(answer(correlation_id, Err(status)));
-                    }
-                }
+            match if judged { Ok(()) } else { session.judge().await } {
+                Ok(()) => {}
+                Err(Refused::Gone(status)) => return (size, Err(status)),
+                Err(Refused::Unknown(status)) => return (size, Ok(answer(correlation_id, Err(status)))),
             }
             let decided = api.decide(&request, wait_max(deadline)).await;
-            Ok(answer(correlation_id, decided))
+            (size, Ok(answer(correlation_id, decided)))
         };
         self.waiting.spawn_on(call::inherit(deciding), &self.api.streams.background);
         None
@@ -155,17 +159,22 @@ impl Stream for Deciding {
         loop {
             // However many requests lie there: after some the others of this thread have their turns.
             let turn = ready!(coop::poll_proceed(context));
-            if let Poll::Ready(Some(done)) = this.waiting.poll_join_next(context) {
+            if !this.waiting.is_empty()
+                && let Poll::Ready(Some(done)) = this.waiting.poll_join_next(context)
+            {
                 turn.made_progress();
                 match done {
-                    Ok(Ok(answer)) => return this.give(answer),
-                    Ok(Err(status)) => this.cut(status),
+                    Ok((size, Ok(answer))) => {
+                        this.waiting_bytes = this.waiting_bytes.saturating_sub(size);
+                        return this.give(answer);
+                    }
+                    Ok((_, Err(status))) => this.cut(status),
                     Err(panicked) => this.cut(error::defect(&panicked)),
                 }
                 continue;
             }
             match &mut this.state {
-                State::Reading if this.waiting.len() < WIDTH => {
+                State::Reading if this.waiting.len() < WIDTH && this.waiting_bytes < WAITING_BYTES_MAX => {
                     if let Poll::Ready(read) = Pin::new(&mut this.requests).poll_next(context) {
                         turn.made_progress();
                         match read {

@@ -13,18 +13,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::KeyApi;
-use crate::admin::{AdminError, Change, ChangePage, Changes, Movement};
+use crate::admin::{AdminError, Change, Changes};
 use crate::call;
 use crate::grpc::convert::{keys, owners};
-use crate::grpc::error;
+use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::pb;
 use crate::grpc::pb::watch_keys_response::Change as PbChange;
 use crate::grpc::session::{Refused, Session};
-use crate::grpc::streams::Streams;
+use crate::grpc::streams::{Movement, Streams};
 use crate::grpc::violations::Violations;
 use crate::metrics::CallMetrics;
 use crate::policy::Revision;
-use crate::storage::StorageError;
+use crate::storage::{Epoch, StorageError};
 
 /// So many changes wait at most for a watcher to read them, beside the page that they are from.
 const UNREAD_MAX: usize = 16;
@@ -59,6 +59,7 @@ impl KeyApi {
             streams: self.streams.clone(),
             session,
             movement,
+            epoch: seen.epoch,
             after,
         };
         self.streams.background.spawn(call::inherit(watcher.run(answers, deadline)));
@@ -73,6 +74,8 @@ struct Watcher {
     streams: Streams,
     session: Session,
     movement: Movement,
+    /// The history that the revisions are of.
+    epoch: Epoch,
     after: Revision,
 }
 
@@ -96,6 +99,13 @@ impl Watcher {
     async fn follow(mut self, answers: &Answers) -> Status {
         loop {
             let seen = self.movement.seen();
+            if seen.epoch != self.epoch {
+                return other_history();
+            }
+            if seen.revision == self.after {
+                self.movement.moved().await;
+                continue;
+            }
             let page = match self.changes.after(self.after, seen).await {
                 Ok(page) => page,
                 Err(AdminError::Store(StorageError::Unavailable(_) | StorageError::Overloaded)) => {
@@ -105,7 +115,13 @@ impl Watcher {
                 }
                 Err(error) => return error::admin(error),
             };
-            if page.changes.is_empty() {
+            if page.head.epoch != self.epoch {
+                return other_history();
+            }
+            // What is not applied here yet is not told: the caller could not be judged by it.
+            let is_applied = |(revision, _): &&(Revision, Change)| *revision <= seen.revision;
+            let changes: Vec<_> = page.changes.iter().take_while(is_applied).collect();
+            if changes.is_empty() {
                 self.movement.moved().await;
                 continue;
             }
@@ -117,24 +133,21 @@ impl Watcher {
                     continue;
                 }
             }
-            if self.send(&page, answers).await.is_err() {
-                return error::draining();
-            }
-            if !page.has_more() {
-                self.movement.moved().await;
+            for (revision, change) in changes {
+                if answers.send(Ok(answer(*revision, change))).await.is_err() {
+                    return ErrorReason::Cancelled.status("the watcher went away");
+                }
+                self.metrics.watched_changes.increment();
+                self.after = *revision;
             }
         }
     }
+}
 
-    /// Sends a page; fails where the watcher has gone away.
-    async fn send(&mut self, page: &ChangePage, answers: &Answers) -> Result<(), ()> {
-        for (revision, change) in &page.changes {
-            answers.send(Ok(answer(*revision, change))).await.map_err(drop)?;
-            self.metrics.watched_changes.increment();
-            self.after = *revision;
-        }
-        Ok(())
-    }
+/// What ends a watch when the database is another, or one that went on from an older state: revisions mean something else.
+fn other_history() -> Status {
+    let message = "the database is another one, or was set back: list the keys anew, and go on from there";
+    ErrorReason::RevisionOutOfRange.status(message)
 }
 
 fn answer(revision: Revision, change: &Change) -> pb::WatchKeysResponse {

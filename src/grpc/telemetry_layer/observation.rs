@@ -1,27 +1,61 @@
 //! One call, from its beginning to its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::Span;
 
-use super::Shared;
+use super::Telemetry;
 use crate::call::{self, Call};
 use crate::clock;
+use crate::grpc::access;
 use crate::metrics::{CODES, Gauge, Held, MethodMetrics};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Services beside the contract; how long their calls take says nothing of Keystile.
-const BESIDE: &str = "grpc.";
+impl Telemetry {
+    /// Logs a call of the method `name` if it took too long.
+    pub(super) fn note_slow(&self, name: &str, code: Code, took: Duration) {
+        let Some(slow) = self.slow.as_ref().filter(|slow| took > slow.threshold()) else { return };
+        let method = access::method(&format!("/{name}"));
+        // How long a stream takes, or a call beside the contract, says nothing of Keystile.
+        if method.is_some_and(|method| method.is_stream || !method.is_of_contract()) {
+            return;
+        }
+        self.metrics.slow.increment();
+        if let Some(left_out) = slow.may_log() {
+            tracing::warn!(
+                rpc.method = name,
+                rpc.code = code_name(code),
+                took_us = micros(took),
+                key.id = call::current(Call::key_id).flatten(),
+                caller.key_id = call::current(Call::caller_key_id).flatten(),
+                left_out,
+                "a slow call"
+            );
+        }
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    CODES.get(number(code)).copied().unwrap_or_default()
+}
+
+fn number(code: Code) -> usize {
+    usize::try_from(i32::from(code)).unwrap_or_default()
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// A call that is being answered. One that is dropped without an end was given up by its caller.
 #[derive(Debug)]
 pub(super) struct Observation {
-    shared: Arc<Shared>,
+    shared: Arc<Telemetry>,
     method: Arc<MethodMetrics>,
     span: Span,
     began: Instant,
@@ -32,7 +66,7 @@ pub(super) struct Observation {
 impl Observation {
     /// `received`: when it came; now, if nobody has said so.
     pub(super) fn begin(
-        shared: Arc<Shared>,
+        shared: Arc<Telemetry>,
         method: Arc<MethodMetrics>,
         span: Span,
         received: Option<Instant>,
@@ -57,31 +91,14 @@ impl Observation {
     fn conclude(&mut self, code: Code) {
         self.has_ended = true;
         let took = clock::since(self.began);
-        let number = usize::try_from(i32::from(code)).unwrap_or_default();
-        self.method.end(number, took);
-        let name = CODES.get(number).copied().unwrap_or_default();
+        self.method.end(number(code), took);
         if !self.span.is_disabled() {
             self.describe(code);
         }
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let _of_call = self.span.enter();
-        tracing::debug!(rpc.method = self.method.name(), rpc.code = name, took_us, "answered");
-        let Some(slow) = self.shared.slow.as_ref().filter(|slow| took > slow.threshold()) else { return };
-        if super::STREAMS.contains(&self.method.name()) || self.method.name().starts_with(BESIDE) {
-            return;
-        }
-        self.shared.metrics.slow.increment();
-        if let Some(left_out) = slow.may_log() {
-            tracing::warn!(
-                rpc.method = self.method.name(),
-                rpc.code = name,
-                took_us,
-                key.id = call::current(Call::key_id).flatten(),
-                caller.key_id = call::current(Call::caller_key_id).flatten(),
-                left_out,
-                "a slow call"
-            );
-        }
+        let (name, code_name, took_us) = (self.method.name(), code_name(code), micros(took));
+        tracing::debug!(rpc.method = name, rpc.code = code_name, took_us, "answered");
+        self.shared.note_slow(self.method.name(), code, took);
     }
 
     /// For whoever reads the trace. What the caller did wrong is no error of ours.

@@ -229,10 +229,10 @@ where
         received: Instant,
     ) -> bool {
         let (head, mut body) = request.into_parts();
-        let Some(patience) = self.around.answers.patience(&head) else {
+        if !self.around.answers.is_short(&head) {
             self.hand_over(head, Bytes::new(), body, respond, received);
             return false;
-        };
+        }
         match read_at_once(&mut body) {
             Read::Whole(read) => {
                 let call = ShortCall { peer: self.peer, head: &head, body: &read, received };
@@ -241,23 +241,18 @@ where
                 }
                 self.hand_over(head, read, body, respond, received);
             }
-            Read::Part(read) if read.is_empty() => self.wait(head, body, respond, received, patience),
+            Read::Part(read) if read.is_empty() => self.wait(head, body, respond, received),
             Read::Part(read) | Read::Odd(read) => self.hand_over(head, read, body, respond, received),
         }
         false
     }
 
     /// Waits for a message, aside from the others.
-    fn wait(
-        &self,
-        head: Parts,
-        mut body: RecvStream,
-        mut respond: SendResponse<Bytes>,
-        received: Instant,
-        patience: Duration,
-    ) {
+    fn wait(&self, head: Parts, mut body: RecvStream, mut respond: SendResponse<Bytes>, received: Instant) {
         let Surroundings { answers, background, .. } = &self.around;
+        let patience = answers.patience(&head);
         let (answers, background, peer) = (answers.clone(), background.clone(), self.peer);
+        let (metrics, number) = (Arc::clone(&self.around.metrics), self.around.place.number());
         // It ends with the connection, which the body then tells of.
         tokio::spawn(async move {
             let mut read = Bytes::new();
@@ -267,9 +262,15 @@ where
                 if read.len() <= SHORT_BODY_BYTES_MAX && body.is_end_stream() {
                     let call = ShortCall { peer, head: &head, body: &read, received };
                     if answer(&answers, &call, &mut respond) {
+                        if let Some(load) = metrics.loops().get(number) {
+                            load.note_short(1);
+                        }
                         return;
                     }
                 }
+            }
+            if let Some(load) = metrics.loops().get(number) {
+                load.note_long();
             }
             background.spawn(exchange(answers, whole(head, read, body, peer, received), respond));
         });
@@ -325,7 +326,7 @@ fn read_at_once(body: &mut RecvStream) -> Read {
 /// Answers from memory, if it can; whether it did.
 fn answer<A: Answers>(answers: &A, call: &ShortCall<'_>, respond: &mut SendResponse<Bytes>) -> bool {
     // A defect that one call meets must not end all the others of its connection.
-    let answer = catch_unwind(AssertUnwindSafe(|| answers.from_memory(call)));
+    let answer = catch_unwind(AssertUnwindSafe(|| answers.answer_now(call)));
     match answer {
         Ok(None) => false,
         Ok(Some(answer)) => {

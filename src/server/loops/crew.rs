@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn an_age_is_a_tenth_less_to_a_tenth_more() {
         let age = Duration::from_secs(100);
-        let all: Vec<u64> = (0..201).map(|random| jittered(age, random).as_millis() as u64).collect();
+        let all: Vec<u128> = (0..201).map(|random| jittered(age, random).as_millis()).collect();
         assert_eq!((all[0], all[100], all[200]), (90_000, 100_000, 110_000));
         assert_ne!(random(), random());
     }
