@@ -30,6 +30,10 @@ const RENEW_EVERY: Duration = Duration::from_millis(250);
 const ROUNDS_MAX: u32 = 8;
 /// The first pause after a failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How long a start tries to register.
+const JOIN_MAX: Duration = Duration::from_secs(10);
+/// The longest pause after a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long the end waits for the row to be taken away.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 
@@ -74,7 +78,16 @@ impl Follower {
         let id = ReplicaId::generate();
         let renewed = clock::monotonic_now();
         let mut follower = Self { store, cache, replicas, settings, metrics, lease, id, link: None, renewed };
-        follower.turn(Next::Register).await?;
+        // A database that has just been opened may be slow for a moment.
+        let give_up = renewed + JOIN_MAX;
+        while let Err(error) = follower.turn(Next::Register).await {
+            if !error.is_outage() || clock::monotonic_now() + PAUSE_MAX >= give_up {
+                return Err(error);
+            }
+            tracing::debug!(error = %error, "the changes cannot be followed yet");
+            follower.link = None;
+            sleep(PAUSE_MAX).await;
+        }
         Ok(follower)
     }
 
@@ -217,7 +230,7 @@ impl Follower {
     }
 
     fn pause_max(&self) -> Duration {
-        (self.settings.staleness / 10).clamp(PAUSE_MIN, Duration::from_secs(1))
+        (self.settings.staleness / 10).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
     async fn leave(self) {

@@ -304,12 +304,13 @@ pub async fn since(
              line.revision, line.subject, line.subject_id, line.adds_tokens \
          FROM revision_counter AS counter CROSS JOIN (SELECT {}) AS epoch (system, timeline) \
          LEFT JOIN change_log AS line \
-             ON line.revision > $1 AND line.revision <= least($1 + $2, counter.revision) \
+             ON line.revision > $1 AND line.revision <= least($2, counter.revision) \
          WHERE counter.only_row ORDER BY line.revision",
         Epoch::SQL
     ));
+    let last = after.get().saturating_add(limit);
     let rows: Vec<LineRow> =
-        query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(limit).load(connection).await?;
+        query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(last).load(connection).await?;
     let first = rows.as_slice().first();
     let first = first.ok_or_else(|| StorageError::Defect("there is no revision counter".to_owned()))?;
     let head = ReadAt { epoch: Epoch::new(first.system, first.timeline), revision: parse(first.head)? };

@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use keystile::admin::enclava::{Options, RejectionKind};
 use keystile::admin::import::{Import, ImportReport, import};
+use keystile::cache::Propagation;
 use keystile::policy::{Budget, Key, KeyId, KeyTotals};
 use keystile::storage::enclava_source::{EnclavaSource, SourceError};
 use keystile::storage::{Store, budgets, keys, usage};
@@ -95,8 +96,13 @@ impl Setup {
         open(&self.source).await.unwrap()
     }
 
+    /// What an import did. That it has come everywhere is compared here: a dry run has nothing to say of it.
     async fn import_with(&self, wanted: Import) -> ImportReport {
-        import(&self.store, &mut self.open().await, wanted, &mut |_| {}).await.unwrap()
+        let mut report = import(&self.store, &mut self.open().await, wanted, &mut |_| {}).await.unwrap();
+        if let Some(propagation) = report.propagation.take() {
+            assert_eq!(propagation, Propagation::Complete);
+        }
+        report
     }
 
     async fn import(&self) -> ImportReport {
