@@ -20,7 +20,7 @@ mod throttle;
 mod uses;
 mod warnings;
 
-pub use callers::{Caller, CallerError, Needed};
+pub use callers::{Caller, CallerError, KnownCaller, Needed};
 pub use decide::{FilterOutcome, FilterQuestion, Outcome, Question};
 pub use introspect::Introspection;
 pub use prove::{AuthorizeError, Freshness, Proof};

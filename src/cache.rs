@@ -360,6 +360,16 @@ impl View<'_> {
         }
     }
 
+    /// Whether an entry that was kept since an earlier look-up may be used as one that is looked up now.
+    #[must_use]
+    pub fn still_has(&self, key: &CachedKey) -> bool {
+        let is_fresh = key.is_fresh();
+        if is_fresh {
+            key.touch();
+        }
+        is_fresh
+    }
+
     /// Whether the caller is to load this entry anew, in the background: true for one caller of many, and again some
     /// time later if nothing came of it.
     #[must_use]

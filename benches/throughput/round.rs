@@ -58,7 +58,11 @@ pub async fn measure(plan: &Plan, loads: &[Load], meter: Meter) -> Result<Vec<Ro
     let mut drive = Drive::start(plan.threads, loads).await;
     let observed = drive.beside(observe(plan, loads, meter)).await?;
     // An open loop is to make the calls that were due at the very end, too.
-    drive.beside(async { Ok(sleep(RUN_ON).await) }).await?;
+    let run_on = async {
+        sleep(RUN_ON).await;
+        Ok(())
+    };
+    drive.beside(run_on).await?;
     let calls = drive.finish().await?;
     loads.iter().zip(calls).map(|(load, calls)| summarise(load, &calls, &observed)).collect()
 }

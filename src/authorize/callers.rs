@@ -8,12 +8,15 @@ use std::io::{Cursor, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret as _, SecretSlice};
+
 use super::prove::Whose;
 use super::{AuthorizeError, Authorizer, Freshness};
 use crate::cache::{Cached, CachedKey, Lookup, Wanted};
 use crate::call;
+use crate::metrics::ProofOutcome;
 use crate::policy::{
-    AccessRequest, Dimension, DimensionSet, KeyId, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
+    AccessRequest, Dimension, DimensionSet, KeyId, KeyState, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
     SCOPE_READ, UserId, evaluate,
 };
 use crate::token::Presented;
@@ -81,7 +84,61 @@ pub enum CallerError {
     Undecided(#[from] AuthorizeError),
 }
 
+/// What a connection remembers of the caller that it let in last, by a token and from its own peer's address.
+#[derive(Debug, Default)]
+pub struct KnownCaller(Option<Known>);
+
+#[derive(Debug)]
+struct Known {
+    token: SecretSlice<u8>,
+    key: Arc<CachedKey>,
+    caller: Caller,
+    needed: Needed,
+}
+
+impl Known {
+    /// Compares all bytes, wherever they differ: others may share the connection.
+    fn has(&self, token: &[u8]) -> bool {
+        let known = self.token.expose_secret();
+        let differences = known.iter().zip(token).fold(0, |all, (one, other)| all | (one ^ other));
+        known.len() == token.len() && differences == 0
+    }
+}
+
 impl Authorizer {
+    /// [`Authorizer::authenticate_now`] for a connection that calls again and again: where neither its token nor the
+    /// key has changed, all that has to be asked is whether the key still works.
+    #[must_use]
+    pub fn authenticate_again(
+        &self,
+        known: &mut KnownCaller,
+        token: &[u8],
+        peer: Option<IpAddr>,
+        needed: Needed,
+    ) -> Option<Result<Caller, CallerError>> {
+        let view = self.0.cache.view()?;
+        let again = known.0.as_ref().filter(|it| it.needed == needed && it.caller.peer == peer);
+        if let Some(Known { key, caller, .. }) = again.filter(|it| it.has(token) && view.still_has(&it.key)) {
+            let now = self.0.clock.now();
+            let works = key.grace_end().is_none_or(|end| now < end)
+                && key.snapshot().state(now) == KeyState::Active
+                && !view.claims_refresh(key);
+            if works {
+                self.proofs(Whose::Operators).count(ProofOutcome::Digest);
+                self.0.lookups.hits.increment();
+                call::note_caller(key.key_id().get());
+                return Some(Ok(caller.clone()));
+            }
+        }
+        known.0 = None;
+        let proof = self.prove_now(token, Whose::Operators, Revision::ZERO)?;
+        let admitted = self.let_in(proof.key.clone(), peer, needed).map_err(Refused::by_token);
+        if let (Ok(caller), Some(key)) = (&admitted, proof.key) {
+            known.0 = Some(Known { token: token.to_vec().into(), key, caller: caller.clone(), needed });
+        }
+        Some(admitted)
+    }
+
     /// Lets a caller in by its token as memory knows it, or says why not; `None` where memory cannot tell: then
     /// [`Authorizer::authenticate`] can.
     #[must_use]

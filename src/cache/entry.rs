@@ -141,6 +141,7 @@ impl CachedKey {
         self.is_stale.store(true, Ordering::Release);
     }
 
+    /// Whether it is still what the cache knows.
     pub(super) fn is_fresh(&self) -> bool {
         !self.is_stale.load(Ordering::Acquire) && self.owner.is_unchanged()
     }

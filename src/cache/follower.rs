@@ -19,7 +19,6 @@ use super::lease::{Effect, Lease, Next, Verdict};
 use super::{KeyCache, Replicas};
 use crate::clock::{self, BootTime};
 use crate::metrics::{FreshnessMetrics, Renewal};
-use crate::policy::Revision;
 use crate::storage::following::Following;
 use crate::storage::replicas::{self, ReplicaId};
 use crate::storage::{StorageError, Store};
@@ -153,8 +152,7 @@ impl Follower {
         let (id, staleness, address) = (self.id, self.settings.staleness, self.settings.address.clone());
         let link = self.link().await?;
         link.register(id, &address, staleness).await?;
-        let newest = Revision::new(i64::MAX).unwrap_or(Revision::ZERO);
-        let (head, _) = link.look(newest).await?;
+        let head = link.head().await?;
         self.replicas.set_own(id);
         tracing::debug!(replica.id = %id, revision = head.revision.get(), epoch = %head.epoch, "registered");
         Ok(self.lease.registered(head))

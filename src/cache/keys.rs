@@ -77,6 +77,8 @@ impl Keys {
             let evicted = shard.make_room(self.entries_max, self.bytes_max.saturating_sub(entry.bytes()));
             self.metrics.evicted.add(u64::try_from(evicted.len()).unwrap_or_default());
             gone.extend(evicted);
+            // Somebody may still hold them, and a line that comes will not find them: they are of no use from now on.
+            gone.iter().for_each(|entry| entry.drop_out());
             shard.insert(Arc::clone(entry), hash);
         }
         self.metrics.grew(entry.bytes());

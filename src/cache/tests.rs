@@ -232,6 +232,27 @@ fn hot_keys_survive_a_crowd_and_the_bounds_hold() {
 }
 
 #[test]
+fn an_entry_that_was_kept_is_of_no_use_once_it_is_changed_pushed_out_or_replaced() {
+    let cache = cache_of(64, 1 << 30);
+    let load = |number: u32| {
+        let found = proven(i64::from(number) + 1, 9, 50);
+        cache.admit(token(number), at(100), Some(&found)).unwrap().unwrap()
+    };
+    let still_has = |key: &CachedKey| cache.view().unwrap().still_has(key);
+    let kept: Vec<_> = (0..1_000).map(load).collect();
+    let there: Vec<bool> = (0..1_000).map(|number| is_there(&cache, &token(number))).collect();
+    assert_eq!(kept.iter().map(|key| still_has(key)).collect::<Vec<_>>(), there);
+    assert!(there.contains(&true) && there.contains(&false));
+    let changed = load(1_000);
+    let replaced = load(1_001);
+    assert!(still_has(&changed) && still_has(&replaced));
+    cache.apply(&[of_key(101, 1_001)], revision(101));
+    assert!(!still_has(&changed));
+    let instead = load(1_001);
+    assert!(!still_has(&replaced) && still_has(&instead));
+}
+
+#[test]
 fn bytes_are_bounded_too_and_equal_rules_are_counted_once() {
     let cache = cache_of(1_000_000, 64 * 10_000);
     let mut bytes = Vec::new();

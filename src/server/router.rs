@@ -19,6 +19,7 @@ use super::health::Health;
 use super::late::Late;
 use super::loops::Answers;
 use super::parts::Parts;
+use crate::authorize::KnownCaller;
 use crate::clock::Clock;
 use crate::grpc::auth_layer::{AuthLayer, Authenticated};
 use crate::grpc::error_layer::{ErrorLayer, Explained};
@@ -94,8 +95,10 @@ impl Answers for Service {
         hot::patience(head)
     }
 
-    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
-        self.0.short.short()?.answer(call)
+    type Memory = KnownCaller;
+
+    fn answer_now(&self, call: &ShortCall<'_>, memory: &mut KnownCaller) -> Option<ShortAnswer> {
+        self.0.short.short()?.answer(call, memory)
     }
 
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {

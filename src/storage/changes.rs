@@ -286,8 +286,11 @@ impl LineRow {
     }
 }
 
-/// Where the log stands, and its lines after `after` in their order, at most `limit`; all of one state. Lines of
+/// Where the log stands, and its lines of the `limit` revisions after `after`, in their order; all of one state. Lines of
 /// revisions that were never given out say nothing.
+///
+/// The range has two ends, although a limit would do: of a range with one end PostgreSQL expects a third of a table that
+/// it has no statistics of, and reads all of it. For the same reason the counter is found by its key.
 ///
 /// # Errors
 /// [`StorageError`]; also on a standby.
@@ -300,8 +303,9 @@ pub async fn since(
         "SELECT counter.revision AS head, epoch.system, epoch.timeline, \
              line.revision, line.subject, line.subject_id, line.adds_tokens \
          FROM revision_counter AS counter CROSS JOIN (SELECT {}) AS epoch (system, timeline) \
-         LEFT JOIN LATERAL (SELECT * FROM change_log \
-             WHERE revision > $1 AND revision <= counter.revision ORDER BY revision LIMIT $2) AS line ON true ORDER BY line.revision",
+         LEFT JOIN change_log AS line \
+             ON line.revision > $1 AND line.revision <= least($1 + $2, counter.revision) \
+         WHERE counter.only_row ORDER BY line.revision",
         Epoch::SQL
     ));
     let rows: Vec<LineRow> =

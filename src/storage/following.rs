@@ -68,6 +68,15 @@ impl Following {
         bounded(self.patience, changes::since(&mut self.session, after, LINES_MAX + 1)).await
     }
 
+    /// Where the log stands. Renews nothing.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn head(&mut self) -> Result<ReadAt, StorageError> {
+        let (head, _) = bounded(self.patience, changes::since(&mut self.session, Revision::ZERO, 0)).await?;
+        Ok(head)
+    }
+
     /// Makes the row of a replica. It is committed, and on disk, when this returns.
     ///
     /// # Errors

@@ -61,6 +61,11 @@ async fn revoke(app: &App, key_id: i64) -> (i64, pb::Propagation) {
     (answer.revision, answer.propagation.unwrap())
 }
 
+/// Waits until a replica decides again.
+async fn until_trusted(app: &App) {
+    eventually("trusted", async || metric(app, "keystile_trust_seconds") > 0.0).await;
+}
+
 /// Waits until a replica has applied a revision.
 async fn until_applied(app: &App, revision: i64) {
     let revision = f64::from(i32::try_from(revision).unwrap());

@@ -173,3 +173,35 @@ async fn without_authentication_the_short_way_is_open_as_well() {
     .await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_remembers_its_caller_knows_no_other_and_forgets_one_who_is_revoked() {
+    let warm = Warm::up().await;
+    let service = pb::Key {
+        display_name: "gateway".into(),
+        scopes: vec!["keystile.authorize".into()],
+        ..Default::default()
+    };
+    let (key, token) = warm.app.create(service).await;
+    let as_gateway = || Call::to(AUTHORIZE).bearer(&token).message(&warm.question);
+    for _ in 0..3 {
+        assert!(warm.ask(as_gateway()).await.is_ok());
+        assert!(warm.ask(warm.call()).await.is_ok());
+    }
+    // One character less, or another one, is nobody.
+    let last = token.chars().last().unwrap();
+    let other = if last == 'a' { 'b' } else { 'a' };
+    let shorter = &token[..token.len() - 1];
+    for look_alike in [shorter.to_owned(), format!("{shorter}{other}"), format!("{token}a")] {
+        assert!(warm.ask(as_gateway()).await.is_ok());
+        let call = Call::to(AUTHORIZE).bearer(&look_alike).message(&warm.question);
+        assert_eq!(warm.ask(call).await.outcome(), "UNAUTHENTICATED CALLER_TOKEN_INVALID");
+    }
+    let before = answered_from_memory(&warm.app).await;
+    assert!(warm.ask(as_gateway()).await.is_ok());
+    assert_eq!(answered_from_memory(&warm.app).await, before + 1.0);
+    let revoke = pb::RevokeKeyRequest { key_id: key.key_id, ..Default::default() };
+    warm.app.keys().revoke_key(revoke).await.unwrap();
+    assert_eq!(warm.ask(as_gateway()).await.outcome(), "UNAUTHENTICATED CALLER_TOKEN_INVALID");
+    warm.app.stop().await;
+}

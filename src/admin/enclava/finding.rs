@@ -56,7 +56,7 @@ pub enum WarningKind {
     BudgetWithoutLimit,
     /// A negative budget was taken as 0.
     BudgetNegative,
-    /// More keys share a prefix than are tried for a token: this one will not be found.
+    /// More keys share a prefix than are tried for a token: this one is not found before some of them were used.
     PrefixCrowded,
 }
 

@@ -42,7 +42,7 @@ pub fn name_ninths<'a>(keys: impl IntoIterator<Item = (KeyId, &'a str)>) -> Vec<
             let mut notes = Notes::new(key_id.get());
             let what = format_args!(
                 "{} is shared with {} keys of lower ids and only {PREFIX_CANDIDATES_MAX} are tried, so its \
-                 token will not be found; make a new key in its place",
+                 token is not found before some of those were used; make a new key in its place",
                 quoted(prefix),
                 *seen - 1
             );

@@ -14,7 +14,7 @@ use prost::Message as _;
 use tracing::level_filters::LevelFilter;
 
 use super::{PATH, ShortAnswer, ShortCall};
-use crate::authorize::{Authorizer, Needed, Question};
+use crate::authorize::{Authorizer, KnownCaller, Needed, Question};
 use crate::clock;
 use crate::grpc::auth_layer::{CallerAuth, bearer};
 use crate::grpc::convert::authorize as convert;
@@ -61,13 +61,13 @@ impl ShortAuthorize {
 
     /// The answer, if memory has it and nothing is unusual about the call.
     #[must_use]
-    pub fn answer(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+    pub fn answer(&self, call: &ShortCall<'_>, known: &mut KnownCaller) -> Option<ShortAnswer> {
         // Somebody wants to read more of each call than is told here.
         if LevelFilter::current() >= LevelFilter::DEBUG || !is_usual(call) {
             return None;
         }
         let _in_flight = self.telemetry.authorize().begin();
-        self.let_in(call.head, call.peer)?;
+        self.let_in(call.head, call.peer, known)?;
         let request = pb::AuthorizeRequest::decode(call.message()?).ok()?;
         // A revision that is not there yet is not waited for here.
         let asked = convert::check_authorize(&request, Duration::ZERO).ok()?;
@@ -85,11 +85,11 @@ impl ShortAuthorize {
     }
 
     /// Lets the caller in; `None` where it takes more than memory, or he is refused.
-    fn let_in(&self, head: &Parts, peer: Peer) -> Option<()> {
+    fn let_in(&self, head: &Parts, peer: Peer, known: &mut KnownCaller) -> Option<()> {
         let CallerAuth::Tokens(authorizer) = &self.auth else { return Some(()) };
         let address = Some(peer.address.ip().to_canonical());
         let caller = match (bearer(head), peer.key_id) {
-            (Some(token), _) => authorizer.authenticate_now(token, address, Needed::Authorize),
+            (Some(token), _) => authorizer.authenticate_again(known, token, address, Needed::Authorize),
             (None, Some(key_id)) if !head.headers.contains_key(AUTHORIZATION) => {
                 authorizer.authenticate_certificate_now(key_id, address, Needed::Authorize)
             }

@@ -10,6 +10,9 @@ use crate::grpc::hot::{ShortAnswer, ShortCall};
 
 /// Answers calls: from memory where it can, else by whatever it takes. A clone for every connection.
 pub trait Answers: Clone + Send + Sync + 'static {
+    /// What is remembered of a connection, from one call to the next.
+    type Memory: Default + Send;
+
     /// Whether memory may be able to answer a call, by what its head says.
     fn is_short(&self, head: &Parts) -> bool;
 
@@ -18,7 +21,7 @@ pub trait Answers: Clone + Send + Sync + 'static {
 
     /// The answer that memory has; `None` for one that it has not, or where anything is unusual. Must neither wait nor
     /// take long: every other connection of the loop waits for it.
-    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer>;
+    fn answer_now(&self, call: &ShortCall<'_>, memory: &mut Self::Memory) -> Option<ShortAnswer>;
 
     /// Answers by whatever it takes. It is called and runs on the background runtime, and is dropped when its caller
     /// gives up.

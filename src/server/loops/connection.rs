@@ -130,7 +130,13 @@ where
     let mut closing = around.closing.clone();
     let mut is_closing = false;
     let metrics = Arc::clone(&around.metrics);
-    let mut connection = Connection { http2, peer, around, arrived: Vec::with_capacity(CALLS_USUAL) };
+    let mut connection = Connection {
+        http2,
+        peer,
+        around,
+        arrived: Vec::with_capacity(CALLS_USUAL),
+        memory: A::Memory::default(),
+    };
     loop {
         tokio::select! {
             biased;
@@ -159,12 +165,13 @@ where
     }
 }
 
-struct Connection<IO, A> {
+struct Connection<IO, A: Answers> {
     http2: server::Connection<Listened<IO>, Bytes>,
     peer: Peer,
     around: Surroundings<A>,
     /// Calls that have come and were not looked at yet.
     arrived: Vec<Call>,
+    memory: A::Memory,
 }
 
 impl<IO, A> Connection<IO, A>
@@ -236,7 +243,7 @@ where
         match read_at_once(&mut body) {
             Read::Whole(read) => {
                 let call = ShortCall { peer: self.peer, head: &head, body: &read, received };
-                if answer(&self.around.answers, &call, &mut respond) {
+                if answer(&self.around.answers, &call, &mut self.memory, &mut respond) {
                     return true;
                 }
                 self.hand_over(head, read, body, respond, received);
@@ -261,7 +268,7 @@ where
                 read = first;
                 if read.len() <= SHORT_BODY_BYTES_MAX && body.is_end_stream() {
                     let call = ShortCall { peer, head: &head, body: &read, received };
-                    if answer(&answers, &call, &mut respond) {
+                    if answer(&answers, &call, &mut A::Memory::default(), &mut respond) {
                         if let Some(load) = metrics.loops().get(number) {
                             load.note_short(1);
                         }
@@ -324,9 +331,14 @@ fn read_at_once(body: &mut RecvStream) -> Read {
 }
 
 /// Answers from memory, if it can; whether it did.
-fn answer<A: Answers>(answers: &A, call: &ShortCall<'_>, respond: &mut SendResponse<Bytes>) -> bool {
+fn answer<A: Answers>(
+    answers: &A,
+    call: &ShortCall<'_>,
+    memory: &mut A::Memory,
+    respond: &mut SendResponse<Bytes>,
+) -> bool {
     // A defect that one call meets must not end all the others of its connection.
-    let answer = catch_unwind(AssertUnwindSafe(|| answers.answer_now(call)));
+    let answer = catch_unwind(AssertUnwindSafe(|| answers.answer_now(call, memory)));
     match answer {
         Ok(None) => false,
         Ok(Some(answer)) => {

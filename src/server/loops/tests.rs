@@ -56,7 +56,9 @@ impl Answers for Threads {
         FAILS
     }
 
-    fn answer_now(&self, call: &ShortCall<'_>) -> Option<ShortAnswer> {
+    type Memory = ();
+
+    fn answer_now(&self, call: &ShortCall<'_>, (): &mut ()) -> Option<ShortAnswer> {
         match call.head.uri.path() {
             "/short" => {
                 let headers = HeaderMap::from_iter([(http::header::SERVER, thread_name())]);

@@ -2,17 +2,17 @@
 
 use keystile::embedded::DATABASE;
 
+use super::fleet::Pace;
 use super::scenario::{Place, Scenario, turn};
 use crate::harness::{OwnCluster, Standby, eventually, number};
 
-const WAIT: &str = "1s";
 const REVISION: &str = "SELECT revision FROM revision_counter";
 
 async fn begin(name: &'static str) -> (OwnCluster, Scenario) {
     let turn = turn().await;
     let cluster = OwnCluster::start().await;
     let place = Place { url: cluster.url(), name: DATABASE.to_owned() };
-    let scenario = Scenario::begin(name, turn, place, WAIT).await;
+    let scenario = Scenario::begin(name, turn, place, Pace::IMPATIENT).await;
     (cluster, scenario)
 }
 

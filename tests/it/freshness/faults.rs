@@ -2,26 +2,21 @@
 
 use std::time::Duration;
 
+use super::fleet::Pace;
 use super::history::Outcome;
-use super::scenario::{Place, Scenario, beyond_staleness, turn, until_refused};
+use super::scenario::{Place, Scenario, turn, until_refused};
 use crate::harness::TestDatabase;
 
-/// How long a change waits for replicas, where nothing else is said: shorter than the staleness, so that a replica that
-/// does not follow makes changes certain by a time.
-const WAIT: &str = "1s";
-/// Longer than it takes to find out that a replica is gone.
-const LONG_WAIT: &str = "4s";
-
-async fn begin(name: &'static str, wait: &str) -> Scenario {
+async fn begin(name: &'static str, pace: Pace) -> Scenario {
     let turn = turn().await;
     let database = TestDatabase::new().await;
     let place = Place { url: database.url(), name: database.name().to_owned() };
-    Scenario::begin(name, turn, place, wait).await
+    Scenario::begin(name, turn, place, pace).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_faults_every_change_is_complete_and_every_request_decided() {
-    let scenario = begin("without faults", LONG_WAIT).await;
+    let scenario = begin("without faults", Pace::HEALTHY).await;
     for _ in 0..3 {
         scenario.until_well().await;
     }
@@ -37,7 +32,7 @@ async fn without_faults_every_change_is_complete_and_every_request_decided() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_notifications_changes_come_through_all_the_same() {
-    let scenario = begin("notifications cut", LONG_WAIT).await;
+    let scenario = begin("notifications cut", Pace::HEALTHY).await;
     for proxy in &scenario.fleet.proxies {
         proxy.silence();
     }
@@ -54,11 +49,14 @@ async fn without_notifications_changes_come_through_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_slow_answer_brings_is_not_older_than_what_is_known_by_then() {
-    let scenario = begin("answers delayed", LONG_WAIT).await;
-    for proxy in &scenario.fleet.proxies {
-        proxy.delay(Duration::from_millis(150));
+    let scenario = begin("answers delayed", Pace::PATIENT).await;
+    let fleet = &scenario.fleet;
+    // What these two load comes late; changes and what the replicas learn of them do not.
+    for replica in [0, 1] {
+        fleet.set_reachable(replica, false);
+        fleet.proxies[replica].delay(Duration::from_millis(400));
     }
-    for _ in 0..3 {
+    for _ in 0..4 {
         scenario.until_well().await;
     }
     scenario.end().await;
@@ -66,7 +64,7 @@ async fn what_a_slow_answer_brings_is_not_older_than_what_is_known_by_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_cut_off_from_the_database_does_not_decide_from_what_was() {
-    let scenario = begin("database unreachable", WAIT).await;
+    let scenario = begin("database unreachable", Pace::IMPATIENT).await;
     let (fleet, recorder) = (&scenario.fleet, scenario.recorder());
     // One is refused, one gets no answer, one goes on and changes things.
     fleet.set_reachable(0, false);
@@ -74,7 +72,7 @@ async fn a_replica_cut_off_from_the_database_does_not_decide_from_what_was() {
     fleet.proxies[0].cut();
     fleet.proxies[1].stall();
     recorder.until_stopped().await;
-    recorder.until_passed(beyond_staleness()).await;
+    recorder.until_passed(Pace::IMPATIENT.beyond()).await;
     until_refused(&scenario, 0).await;
     until_refused(&scenario, 1).await;
     recorder.until_decided(&[2]).await;
@@ -88,7 +86,7 @@ async fn a_replica_cut_off_from_the_database_does_not_decide_from_what_was() {
     for proxy in &fleet.proxies {
         proxy.cut();
     }
-    recorder.until_passed(beyond_staleness()).await;
+    recorder.until_passed(Pace::IMPATIENT.beyond()).await;
     until_refused(&scenario, 2).await;
     for proxy in &fleet.proxies {
         proxy.mend();
@@ -98,7 +96,7 @@ async fn a_replica_cut_off_from_the_database_does_not_decide_from_what_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_stopped_does_not_decide_from_what_was() {
-    let scenario = begin("a replica stopped", WAIT).await;
+    let scenario = begin("a replica stopped", Pace::IMPATIENT).await;
     let (fleet, recorder) = (&scenario.fleet, scenario.recorder());
     // Within its lease, and then beyond.
     fleet.stop(0);
@@ -108,7 +106,7 @@ async fn a_replica_that_was_stopped_does_not_decide_from_what_was() {
     for _ in 0..2 {
         fleet.stop(0);
         recorder.until_stopped().await;
-        recorder.until_passed(beyond_staleness()).await;
+        recorder.until_passed(Pace::IMPATIENT.beyond()).await;
         fleet.go_on(0);
         scenario.until_well().await;
     }
@@ -117,7 +115,7 @@ async fn a_replica_that_was_stopped_does_not_decide_from_what_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_holds_nothing_up_for_ever_and_its_successor_knows_what_changed() {
-    let mut scenario = begin("a replica killed", LONG_WAIT).await;
+    let mut scenario = begin("a replica killed", Pace::PATIENT).await;
     scenario.fleet.kill(0);
     scenario.recorder().until_stopped().await;
     scenario.recorder().until_complete().await;
@@ -129,7 +127,7 @@ async fn a_killed_replica_holds_nothing_up_for_ever_and_its_successor_knows_what
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_starts_while_a_change_waits_knows_of_it() {
-    let mut scenario = begin("a replica starts", LONG_WAIT).await;
+    let mut scenario = begin("a replica starts", Pace::PATIENT).await;
     for _ in 0..2 {
         // Changes wait for it.
         scenario.fleet.stop(0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
@@ -11,8 +12,32 @@ use tempfile::NamedTempFile;
 
 use crate::harness::{Client, Process, Proxy, connect, new_token, socket};
 
-/// For how long a replica may decide from what it knows.
-pub const STALENESS: std::time::Duration = std::time::Duration::from_secs(2);
+/// How the replicas of a scenario are set.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// `--max-staleness`: for how long a replica may decide from what it knows.
+    pub staleness: Duration,
+    /// `--propagation-wait`: how long a change waits for the replicas.
+    pub wait: Duration,
+}
+
+impl Pace {
+    /// Changes do not wait for a replica that does not follow until it is known to be gone: they are certain by a time.
+    pub const IMPATIENT: Self = Self::of(2, 1);
+    /// They do.
+    pub const PATIENT: Self = Self::of(2, 4);
+    /// Where nothing keeps replicas from following, they do so in time however slow the machine is.
+    pub const HEALTHY: Self = Self::of(30, 30);
+
+    const fn of(staleness: u64, wait: u64) -> Self {
+        Self { staleness: Duration::from_secs(staleness), wait: Duration::from_secs(wait) }
+    }
+
+    /// Longer than any replica decides that does not follow.
+    pub fn beyond(self) -> Duration {
+        self.staleness.mul_f64(1.5)
+    }
+}
 
 /// The settings that this program knows.
 static KNOWN: LazyLock<String> = LazyLock::new(|| {
@@ -80,15 +105,14 @@ pub struct Fleet {
     pub proxies: Vec<Proxy>,
     replicas: Vec<Option<Replica>>,
     file: NamedTempFile,
-    /// For `--propagation-wait`.
-    wait: String,
+    pace: Pace,
     /// Where the database's socket is, and its name.
     database: (String, String),
 }
 
 impl Fleet {
-    /// Three replicas on the database of this URL and name. A change waits for the replicas this long.
-    pub async fn start(url: &str, database: &str, wait: &str) -> Self {
+    /// Three replicas on the database of this URL and name.
+    pub async fn start(url: &str, database: &str, pace: Pace) -> Self {
         let token = new_token();
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &token).unwrap();
@@ -98,7 +122,7 @@ impl Fleet {
             proxies: Vec::new(),
             replicas: Vec::new(),
             file,
-            wait: wait.to_owned(),
+            pace,
             database: (socket(url).await, database.to_owned()),
         };
         for _ in 0..3 {
@@ -126,8 +150,10 @@ impl Fleet {
             ("KEYSTILE_BOOTSTRAP_TOKEN_FILE", self.file.path().to_str().unwrap().to_owned()),
         ];
         let freshness = [
-            ("KEYSTILE_MAX_STALENESS", format!("{}s", STALENESS.as_secs())),
-            ("KEYSTILE_PROPAGATION_WAIT", self.wait.clone()),
+            ("KEYSTILE_MAX_STALENESS", format!("{}s", self.pace.staleness.as_secs())),
+            ("KEYSTILE_PROPAGATION_WAIT", format!("{}s", self.pace.wait.as_secs())),
+            // What is in memory is read again and again while it changes.
+            ("KEYSTILE_CACHE_REFRESH", "1s".to_owned()),
         ];
         settings.extend(freshness.into_iter().filter(|(name, _)| KNOWN.contains(name)));
         let start = move || {

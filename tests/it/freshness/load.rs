@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::{Code, Request as Call, Status};
 
-use super::fleet::Directory;
+use super::fleet::{Directory, Pace};
 use super::history::{Outcome, Promise, Request};
 use super::recorder::{Recorder, request_id};
 use super::world::{Grant, KEYS_PER_OWNER, KeyAt, OwnerAt, Question, Stop};
@@ -35,8 +35,9 @@ const WAITING_MAX: usize = 400;
 const ANSWER_MAX: Duration = Duration::from_secs(12);
 /// How long a changer rests.
 const CHANGE_EVERY: Duration = Duration::from_millis(60);
-/// How long an answer to a change is waited for. Nobody knows then whether it happened.
-const CHANGE_MAX: Duration = Duration::from_secs(6);
+/// How long an answer to a change is waited for, beyond what the change waits for replicas. Nobody knows then whether
+/// it happened.
+const CHANGE_MAX: Duration = Duration::from_secs(4);
 
 /// What everybody of the load shares.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct Load {
     /// The owner's number of each owner.
     pub owners: Vec<i64>,
     pub seed: u64,
+    pub pace: Pace,
     /// What a changer stops next: all kinds in turn, so that none is left out while a fault lasts.
     next_kind: AtomicUsize,
 }
@@ -59,8 +61,9 @@ impl Load {
         keys: Vec<(i64, String)>,
         owners: Vec<i64>,
         seed: u64,
+        pace: Pace,
     ) -> Self {
-        Self { directory, recorder, keys, owners, seed, next_kind: AtomicUsize::new(0) }
+        Self { directory, recorder, keys, owners, seed, pace, next_kind: AtomicUsize::new(0) }
     }
 
     /// Asks one replica at a steady rate until told to end, and then waits for the answers.
@@ -172,7 +175,7 @@ impl Load {
     /// Asks a replica for a change, and records what came of it.
     async fn change(&self, replica: usize, stop: Stop, is_on: bool) -> Option<Promise> {
         let change = self.recorder.asks(stop, is_on);
-        let called = timeout(CHANGE_MAX, self.call(replica, stop, is_on, change)).await;
+        let called = timeout(self.pace.wait + CHANGE_MAX, self.call(replica, stop, is_on, change)).await;
         let answer = match called {
             Ok(Ok((revision, propagation))) => {
                 let propagation = propagation.expect("a change tells how far it has come");

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use super::checker::breaches;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Pace};
 use super::history::{History, Outcome};
 use super::load::{Load, OWNERS};
 use super::recorder::Recorder;
@@ -52,10 +52,10 @@ pub async fn turn() -> SemaphorePermit<'static> {
 }
 
 impl Scenario {
-    /// Three replicas on a database, which decide and change. A change waits for replicas this long.
-    pub async fn begin(name: &'static str, turn: SemaphorePermit<'static>, place: Place, wait: &str) -> Self {
+    /// Three replicas on a database, which decide and change.
+    pub async fn begin(name: &'static str, turn: SemaphorePermit<'static>, place: Place, pace: Pace) -> Self {
         println!("{name}: KEYSTILE_HISTORY_SEED={}", *SEED);
-        let fleet = Fleet::start(&place.url, &place.name, wait).await;
+        let fleet = Fleet::start(&place.url, &place.name, pace).await;
         let owners: Vec<i64> = (1..).take(OWNERS).collect();
         let mut keys = Vec::new();
         for at in 0..OWNERS * KEYS_PER_OWNER {
@@ -63,7 +63,7 @@ impl Scenario {
         }
         let base = number(&place.url, "SELECT revision FROM revision_counter").await;
         let recorder = Recorder::new(base);
-        let load = Load::new(Arc::clone(&fleet.directory), recorder, keys, owners, *SEED);
+        let load = Load::new(Arc::clone(&fleet.directory), recorder, keys, owners, *SEED, pace);
         let mut scenario = Self {
             name,
             fleet,
@@ -157,22 +157,26 @@ impl Scenario {
         let is_decided = |it: &Outcome| matches!(it, Outcome::Decided { .. });
         let decided = history.requests.iter().filter(|it| is_decided(&it.outcome)).count();
         let promises: Vec<_> = history.changes.iter().filter_map(|change| change.promised).collect();
+        let complete = history.changes.iter().filter_map(|change| {
+            let promise = change.promised.filter(|it| it.is_complete)?;
+            Some(promise.from - change.asked)
+        });
+        let mut took: Vec<Duration> = complete.collect();
+        took.sort();
         println!(
-            "{}: {:?}; {} requests, {decided} decided; {} changes, {} answered, {} of them complete, {} took a revision",
+            "{}: {:?}; {} requests, {decided} decided; {} changes, {} answered, {} of them complete (after {:?}, at \
+             most {:?}), {} took a revision",
             self.name,
             self.recorder().now(),
             history.requests.len(),
             history.changes.len(),
             promises.len(),
-            promises.iter().filter(|it| it.is_complete).count(),
+            took.len(),
+            took.get(took.len() / 2).copied().unwrap_or_default(),
+            took.last().copied().unwrap_or_default(),
             history.changes.iter().filter(|it| it.took.is_some()).count(),
         );
     }
-}
-
-/// Longer than any replica decides without the database.
-pub fn beyond_staleness() -> Duration {
-    super::fleet::STALENESS.mul_f64(1.5)
 }
 
 /// Waits until a replica does not decide any more.

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use keystile::embedded::ROLE;
@@ -17,6 +17,8 @@ use super::TestDatabase;
 
 /// PostgreSQL's NotificationResponse.
 const NOTIFICATION: u8 = b'A';
+/// How a client asks for notifications.
+const LISTEN: &[u8] = b"LISTEN ";
 
 /// What moves. Connections are numbered from 1.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ struct Flow {
     is_cut: bool,
     /// Notifications of the database are left out.
     is_silent: bool,
-    /// Every fourth answer is late, by up to this much.
+    /// Every other answer is late, by up to this much, but for connections that listen.
     late_by: Duration,
 }
 
@@ -110,7 +112,8 @@ impl Proxy {
         self.flow.send_modify(|flow| flow.is_silent = true);
     }
 
-    /// From now on every fourth answer, by chance, is late by up to this much.
+    /// From now on every other answer, by chance, is late by up to this much. Connections that listen for notifications
+    /// are spared: what they tell overtakes what was asked before.
     pub fn delay(&self, late_by: Duration) {
         self.flow.send_modify(|flow| flow.late_by = late_by);
     }
@@ -150,8 +153,9 @@ async fn accept(
             let Ok(server) = UnixStream::connect(socket).await else { return };
             let (client_reads, client_writes) = client.into_split();
             let (server_reads, server_writes) = server.into_split();
-            let asks = pump(client_reads, server_writes, number, flow.clone());
-            let answers = pump_messages(server_reads, client_writes, number, flow.clone(), left_out);
+            let connection = Connection { number, listens: AtomicBool::default(), left_out };
+            let asks = pump(client_reads, server_writes, &connection, flow.clone());
+            let answers = pump_messages(server_reads, client_writes, &connection, flow.clone());
             // Either side may go at any time: that is what is being tested.
             tokio::select! {
                 _ended = async { tokio::join!(asks, answers) } => {}
@@ -159,6 +163,14 @@ async fn accept(
             }
         });
     }
+}
+
+/// What is known of a connection.
+struct Connection {
+    number: u64,
+    /// Its client has asked for notifications.
+    listens: AtomicBool,
+    left_out: Arc<AtomicU64>,
 }
 
 /// Waits until the bytes of a connection may move; `false`: never.
@@ -169,7 +181,7 @@ async fn may_move(flow: &mut watch::Receiver<Flow>, number: u64) -> bool {
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    number: u64,
+    connection: &Connection,
     mut flow: watch::Receiver<Flow>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
@@ -178,7 +190,10 @@ async fn pump(
         if length == 0 {
             return to.shutdown().await;
         }
-        if !may_move(&mut flow, number).await {
+        if buffer[..length].windows(LISTEN.len()).any(|window| window == LISTEN) {
+            connection.listens.store(true, Ordering::Relaxed);
+        }
+        if !may_move(&mut flow, connection.number).await {
             return Ok(());
         }
         to.write_all(&buffer[..length]).await?;
@@ -189,9 +204,8 @@ async fn pump(
 async fn pump_messages(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    number: u64,
+    connection: &Connection,
     mut flow: watch::Receiver<Flow>,
-    left_out: Arc<AtomicU64>,
 ) -> std::io::Result<()> {
     let mut messages = Messages::default();
     let mut buffer = vec![0; 16 << 10];
@@ -202,17 +216,17 @@ async fn pump_messages(
         }
         messages.push(&buffer[..length]);
         let late_by = flow.borrow().late_by;
-        if !late_by.is_zero() && rand::random_ratio(1, 4) {
+        if !late_by.is_zero() && !connection.listens.load(Ordering::Relaxed) && rand::random() {
             // Nothing is waited for: the delay is what is being tested.
             let _late = timeout(late_by.mul_f64(rand::random()), pending::<()>()).await;
         }
-        if !may_move(&mut flow, number).await {
+        if !may_move(&mut flow, connection.number).await {
             return Ok(());
         }
         let mut passing = Vec::new();
         while let Some(message) = messages.next() {
             if message[0] == NOTIFICATION && flow.borrow().is_silent {
-                left_out.fetch_add(1, Ordering::Relaxed);
+                connection.left_out.fetch_add(1, Ordering::Relaxed);
             } else {
                 passing.extend(message);
             }

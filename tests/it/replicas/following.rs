@@ -1,6 +1,6 @@
 //! A replica registers, follows, is given up and comes back, and goes.
 
-use super::{Replicas, count, key, metric, revoke, until_applied};
+use super::{Replicas, count, key, metric, revoke, until_applied, until_trusted};
 use crate::harness::{App, Proxy, TestDatabase, eventually, get};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,6 +31,7 @@ async fn a_replica_whose_row_is_gone_drops_everything_and_registers_under_anothe
     assert_eq!(count(&app.database, "true").await, 1);
     eventually("noticed", async || metric(&app, "keystile_restarts_total{cause=\"fenced\"}") == 1.0).await;
     assert_eq!(metric(&app, "keystile_renewals_total{outcome=\"fenced\"}"), 1.0);
+    until_trusted(&app).await;
     let key_id = key(&app).await;
     assert!(revoke(&app, key_id).await.1.complete, "all is as before");
     app.stop().await;
@@ -67,6 +68,7 @@ async fn what_cannot_be_followed_line_by_line_drops_everything() {
     eventually("too many lines", async || restarts("behind") == 1.0).await;
     let head = app.database.number("SELECT revision FROM revision_counter").await;
     until_applied(&app, head).await;
+    until_trusted(&app).await;
     let key_id = key(&app).await;
     assert!(revoke(&app, key_id).await.1.complete);
     app.stop().await;
