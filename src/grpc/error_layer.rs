@@ -63,14 +63,17 @@ where
         let header = request.headers().get("grpc-timeout").and_then(|value| value.to_str().ok());
         let deadline = read_timeout(header);
         let waited = request.extensions().get::<Received>().copied();
+        // It may have waited for its message. The deadline runs from when its head came, or from now on.
+        let waited = waited.map_or(Duration::ZERO, |Received(at)| clock::since(at));
+        let deadline = deadline.map(|deadline| deadline.saturating_sub(waited));
+        if deadline == Some(Duration::ZERO) {
+            return Box::pin(ready(Ok(error::deadline().into_http())));
+        }
         let answer = self.inner.call(request);
         // A timer takes a lock of the runtime: a call without a deadline has none.
         let Some(deadline) = deadline else {
             return Box::pin(async move { Ok(explained(answer.await?)) });
         };
-        // It may have waited for its message. The deadline runs from when its head came, or from now on.
-        let waited = waited.map_or(Duration::ZERO, |Received(at)| clock::since(at));
-        let deadline = deadline.saturating_sub(waited);
         let answer = timeout(deadline, answer);
         Box::pin(async move {
             let Ok(answer) = answer.await else {
