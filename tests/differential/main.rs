@@ -21,6 +21,7 @@ mod random;
 mod reference;
 mod respell;
 mod source;
+mod warm_decision;
 
 use std::collections::BTreeMap;
 

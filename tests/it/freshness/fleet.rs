@@ -10,7 +10,7 @@ use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use rustix::process::Signal;
 use tempfile::NamedTempFile;
 
-use crate::harness::{Client, Process, Proxy, connect, new_token, socket};
+use crate::harness::{Client, Process, Proxy, connect, eventually, new_token, socket};
 
 /// How the replicas of a scenario are set.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +23,9 @@ pub struct Pace {
 
 impl Pace {
     /// Changes do not wait for a replica that does not follow until it is known to be gone: they are certain by a time.
-    pub const IMPATIENT: Self = Self::of(2, 1);
+    pub const IMPATIENT: Self = Self::of(3, 1);
     /// They do.
-    pub const PATIENT: Self = Self::of(2, 4);
+    pub const PATIENT: Self = Self::of(3, 6);
     /// Where nothing keeps replicas from following, they do so in time however slow the machine is.
     pub const HEALTHY: Self = Self::of(30, 30);
 
@@ -147,6 +147,7 @@ impl Fleet {
             ("KEYSTILE_DATABASE_URL", self.proxies[replica].url.clone()),
             ("KEYSTILE_ALLOW_DATA_LOSS", "true".to_owned()),
             ("KEYSTILE_BCRYPT_COST", "4".to_owned()),
+            ("KEYSTILE_DATABASE_WAIT", "2m".to_owned()),
             ("KEYSTILE_BOOTSTRAP_TOKEN_FILE", self.file.path().to_str().unwrap().to_owned()),
         ];
         let freshness = [
@@ -218,8 +219,16 @@ impl Fleet {
             ..Default::default()
         };
         let request = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
-        let created = KeyServiceClient::new(self.client(0)).create_key(request).await.unwrap().into_inner();
-        assert!(created.propagation.unwrap().complete, "nothing is wrong yet");
+        let mut found = None;
+        // Where the machine is slow, not the first time.
+        eventually("a key is made, and every replica has it", async || {
+            let created = KeyServiceClient::new(self.client(0)).create_key(request.clone()).await;
+            let created = created.map(|created| created.into_inner()).ok();
+            found = created.filter(|created| created.propagation.is_some_and(|it| it.complete));
+            found.is_some()
+        })
+        .await;
+        let created = found.unwrap();
         (created.key.unwrap().key_id, created.token)
     }
 }
