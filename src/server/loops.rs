@@ -1,11 +1,11 @@
 //! The threads that serve connections, one for each core, each with a runtime of its own.
 //!
 //! - A connection belongs to one thread from its handshake to its end: what is read there is answered and written there,
-//!   and no core waits for another. A new one goes to the thread that has least to do ([`place`]).
+//!   and no core waits for another. A new one goes to the thread that has least to do (`place`).
 //! - What memory knows is answered on the thread itself ([`Answers::answer_now`]). Everything else, whatever waits for
 //!   the database, runs bcrypt or takes long, runs on the runtime that [`serve`] was called in, the *background*:
 //!   these threads have nothing to do but to answer.
-//! - There is a bound for connections, for those that have not begun to speak ([`newcomers`]), for calls on each, and
+//! - There is a bound for connections, for those that have not begun to speak (`newcomers`), for calls on each, and
 //!   for their age.
 //!
 //! What does not belong here: what is answered ([`Answers`]), and who may ask.

@@ -9,7 +9,7 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use h2::server::{self, SendResponse};
@@ -248,32 +248,33 @@ where
                 }
                 self.hand_over(head, read, body, respond, received);
             }
-            Read::Part(read) if read.is_empty() => self.wait(head, body, respond, received),
-            Read::Part(read) | Read::Odd(read) => self.hand_over(head, read, body, respond, received),
+            Read::Part(read) => self.wait((head, read, body), respond, received),
+            Read::Odd(read) => self.hand_over(head, read, body, respond, received),
         }
         false
     }
 
-    /// Waits for a message, aside from the others.
-    fn wait(&self, head: Parts, mut body: RecvStream, mut respond: SendResponse<Bytes>, received: Instant) {
+    /// Waits for the rest of a message, aside from the others.
+    fn wait(
+        &self,
+        (head, mut read, mut body): (Parts, Bytes, RecvStream),
+        mut respond: SendResponse<Bytes>,
+        received: Instant,
+    ) {
         let Surroundings { answers, background, .. } = &self.around;
         let patience = answers.patience(&head);
         let (answers, background, peer) = (answers.clone(), background.clone(), self.peer);
         let (metrics, number) = (Arc::clone(&self.around.metrics), self.around.place.number());
         // It ends with the connection, which the body then tells of.
         tokio::spawn(async move {
-            let mut read = Bytes::new();
-            let first = timeout(patience, poll_fn(|context| poll_data(&mut body, context))).await;
-            if let Ok(Some(Ok(first))) = first {
-                read = first;
-                if read.len() <= SHORT_BODY_BYTES_MAX && body.is_end_stream() {
-                    let call = ShortCall { peer, head: &head, body: &read, received };
-                    if answer(&answers, &call, &mut A::Memory::default(), &mut respond) {
-                        if let Some(load) = metrics.loops().get(number) {
-                            load.note_short(1);
-                        }
-                        return;
+            let rest = poll_fn(|context| poll_whole(&mut body, &mut read, context));
+            if let Ok(true) = timeout(patience, rest).await {
+                let call = ShortCall { peer, head: &head, body: &read, received };
+                if answer(&answers, &call, &mut A::Memory::default(), &mut respond) {
+                    if let Some(load) = metrics.loops().get(number) {
+                        load.note_short(1);
                     }
+                    return;
                 }
             }
             if let Some(load) = metrics.loops().get(number) {
@@ -321,12 +322,38 @@ enum Read {
 fn read_at_once(body: &mut RecvStream) -> Read {
     // Nobody is to be woken: whoever waits for more asks again.
     let mut context = Context::from_waker(Waker::noop());
-    match poll_data(body, &mut context) {
-        Poll::Ready(Some(Ok(read))) if read.len() > SHORT_BODY_BYTES_MAX => Read::Odd(read),
-        Poll::Ready(Some(Ok(read))) if body.is_end_stream() => Read::Whole(read),
-        Poll::Ready(Some(Ok(read))) => Read::Part(read),
-        Poll::Ready(Some(Err(_)) | None) => Read::Odd(Bytes::new()),
-        Poll::Pending => Read::Part(Bytes::new()),
+    let mut read = Bytes::new();
+    match poll_whole(body, &mut read, &mut context) {
+        Poll::Ready(true) => Read::Whole(read),
+        Poll::Ready(false) => Read::Odd(read),
+        Poll::Pending => Read::Part(read),
+    }
+}
+
+/// Reads on: true at the end of a short body, which many clients say only after its last piece; false where the long way
+/// has to make sense of it. What has come is in `read` either way.
+fn poll_whole(body: &mut RecvStream, read: &mut Bytes, context: &mut Context<'_>) -> Poll<bool> {
+    loop {
+        match ready!(poll_data(body, context)) {
+            Some(Ok(data)) => {
+                // The usual end has no data. Pieces are for those who read streams: putting them together costs more
+                // with each.
+                let is_piece = !read.is_empty() && !data.is_empty();
+                *read = match (read.is_empty(), is_piece) {
+                    (true, _) => data,
+                    (false, false) => std::mem::take(read),
+                    (false, true) => [read.as_ref(), data.as_ref()].concat().into(),
+                };
+                if is_piece || read.len() > SHORT_BODY_BYTES_MAX {
+                    return Poll::Ready(false);
+                }
+                if body.is_end_stream() {
+                    return Poll::Ready(true);
+                }
+            }
+            Some(Err(_)) => return Poll::Ready(false),
+            None => return Poll::Ready(!read.is_empty()),
+        }
     }
 }
 

@@ -180,6 +180,15 @@ async fn a_message_that_comes_after_its_head_is_waited_for_on_the_loop() {
     let (by, body) = answer(response).await.unwrap();
     assert!(by.starts_with("loop-"), "{by}");
     assert_eq!(body, b"later");
+    // So is its end, which many clients say by itself.
+    let request = Request::post("http://loops/short").body(()).unwrap();
+    let (response, mut body) = send.send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"whole"), false).unwrap();
+    answer(ask(&mut send, "/short")).await.unwrap();
+    body.send_data(Bytes::new(), true).unwrap();
+    let (by, body) = answer(response).await.unwrap();
+    assert!(by.starts_with("loop-"), "{by}");
+    assert_eq!(body, b"whole");
     // One that comes in pieces is put together by those who read streams.
     let request = Request::post("http://loops/short").body(()).unwrap();
     let (response, mut body) = send.send_request(request, false).unwrap();
