@@ -5,6 +5,7 @@
 //! out of reach keeps the counts here: they are bounded by the number of keys, and by [`KEYS_MAX`].
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +22,39 @@ const KEYS_MAX: usize = 1_000_000;
 /// So many keys are written in one statement.
 const BATCH_MAX: usize = 5_000;
 
-type Counts = HashMap<KeyId, Uses>;
+/// What a part knows of a key: small, since each decision of another key fetches another one from memory.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    /// In microseconds since 1970.
+    last_used: i64,
+    count: u32,
+}
+
+type Counts = HashMap<KeyId, Count, BuildHasherDefault<IdHasher>>;
+
+/// Spreads ids by one multiplication: nobody can choose them.
+#[derive(Clone, Copy, Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_i64(&mut self, id: i64) {
+        self.write_u64(id.cast_unsigned());
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Odd, and without a pattern (the golden ratio); the table takes bits from both ends.
+        let mixed = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
 
 /// The counts of few threads, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -59,24 +92,24 @@ impl UseCounter {
 
     /// Counts one ALLOW.
     pub fn count(&self, key_id: KeyId, now: DateTime<Utc>) {
-        self.add(Uses { key_id, count: 1, last_used_time: now });
+        self.add(key_id, Count { last_used: now.timestamp_micros(), count: 1 });
     }
 
-    fn add(&self, uses: Uses) {
+    fn add(&self, key_id: KeyId, uses: Count) {
         let [first, ..] = &self.parts;
         let mut counts = self.parts.get(shard()).unwrap_or(first).counts();
-        if let Some(known) = counts.get_mut(&uses.key_id) {
+        if let Some(known) = counts.get_mut(&key_id) {
             *known = sum(*known, uses);
             return;
         }
         let keys = self.keys.fetch_add(1, Ordering::Relaxed) + 1;
         if keys <= KEYS_MAX {
-            counts.insert(uses.key_id, uses);
+            counts.insert(key_id, uses);
             self.metrics.set_uses_pending(keys);
             return;
         }
         self.keys.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.dropped_uses.add(u64::try_from(uses.count).unwrap_or_default());
+        self.metrics.dropped_uses.add(u64::from(uses.count));
         if !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!(keys_max = KEYS_MAX, "too many keys to count the uses of; some are lost");
         }
@@ -84,10 +117,10 @@ impl UseCounter {
 
     /// Takes all counts, added up.
     fn take(&self) -> Counts {
-        let mut all = Counts::new();
+        let mut all = Counts::default();
         for part in &self.parts {
             // Room for as many again is made before the lock is taken, and not while calls wait for it.
-            let room = Counts::with_capacity(part.counts().len());
+            let room = Counts::with_capacity_and_hasher(part.counts().len(), BuildHasherDefault::new());
             let taken = std::mem::replace(&mut *part.counts(), room);
             self.keys.fetch_sub(taken.len(), Ordering::Relaxed);
             for (key_id, uses) in taken {
@@ -108,15 +141,15 @@ impl UseCounter {
         if counted.is_empty() {
             return Ok(());
         }
-        let mut uses: Vec<Uses> = counted.into_values().collect();
-        uses.sort_by_key(|uses| uses.key_id);
+        let mut uses: Vec<(KeyId, Count)> = counted.into_iter().collect();
+        uses.sort_unstable_by_key(|(key_id, _)| *key_id);
         let mut written = Ok(());
         for batch in uses.chunks(BATCH_MAX) {
             if written.is_ok() {
-                written = write(store, batch.to_vec()).await;
+                written = write(store, batch.iter().filter_map(of_key).collect()).await;
             }
             if written.is_err() {
-                batch.iter().for_each(|uses| self.add(*uses));
+                batch.iter().for_each(|(key_id, uses)| self.add(*key_id, *uses));
             }
         }
         let outcome = if written.is_ok() { &self.metrics.flushes } else { &self.metrics.failed_flushes };
@@ -126,12 +159,14 @@ impl UseCounter {
     }
 }
 
-fn sum(one: Uses, other: Uses) -> Uses {
-    Uses {
-        key_id: one.key_id,
-        count: one.count.saturating_add(other.count),
-        last_used_time: one.last_used_time.max(other.last_used_time),
-    }
+fn sum(one: Count, other: Count) -> Count {
+    Count { count: one.count.saturating_add(other.count), last_used: one.last_used.max(other.last_used) }
+}
+
+/// As the store takes it.
+fn of_key((key_id, uses): &(KeyId, Count)) -> Option<Uses> {
+    let last_used_time = DateTime::from_timestamp_micros(uses.last_used)?;
+    Some(Uses { key_id: *key_id, count: i64::from(uses.count), last_used_time })
 }
 
 async fn write(store: &Store, batch: Vec<Uses>) -> Result<(), StorageError> {
@@ -169,7 +204,7 @@ mod tests {
         assert!(counter.keys.load(Ordering::Relaxed) <= 10 * SHARDS);
         let taken = counter.take();
         assert_eq!(taken.len(), 10);
-        assert!(taken.values().all(|uses| uses.count == 20 && uses.last_used_time == at(19)));
+        assert!(taken.values().all(|uses| uses.count == 20 && uses.last_used == at(19).timestamp_micros()));
         assert!(counter.take().is_empty());
         assert_eq!(counter.keys.load(Ordering::Relaxed), 0);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::storage::secrets::ProvenKey;
 const REFRESH_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the tables add to an entry: the slot, both indexes, the counts of the `Arc`, the allocator's share.
-const OVERHEAD_BYTES: usize = 96;
+const OVERHEAD_BYTES: usize = 104;
 
 /// Limits of a key that are stored and not enforced by this version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct CachedKey {
     refresh_at: AtomicU64,
     bytes: u32,
     not_enforced: NotEnforced,
+    /// Where it stands in its shard; only its shard's lock makes this mean anything.
+    slot: AtomicU32,
     /// It was dropped; whoever finds it all the same must not use it.
     is_stale: AtomicBool,
     /// It was used since the hand came by (see `keys`).
@@ -86,6 +88,7 @@ impl CachedKey {
                 owner_limits: proven.owner_rate_limits != RateLimits::default(),
                 budgets: !proven.budgets.is_empty(),
             },
+            slot: AtomicU32::new(0),
             is_stale: AtomicBool::new(false),
             was_used: AtomicBool::new(false),
         }
@@ -135,6 +138,16 @@ impl CachedKey {
 
     pub(super) fn lookup(&self) -> &Lookup {
         &self.lookup
+    }
+
+    /// See `keys`: under the lock of its shard only.
+    pub(super) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    /// As [`CachedKey::slot`].
+    pub(super) fn set_slot(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
     }
 
     pub(super) fn drop_out(&self) {

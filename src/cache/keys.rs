@@ -19,8 +19,9 @@ type Entry = Arc<CachedKey>;
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Positions in `slots`, by the hash of the look-up.
-    table: HashTable<u32>,
+    /// By the hash of the look-up. It leads to the entry itself: a look-up fetches as little from memory as it can.
+    table: HashTable<Entry>,
+    /// The same entries, each in its slot, for the hand.
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
     hand: usize,
@@ -150,12 +151,7 @@ impl Keys {
 
 impl Shard {
     fn find(&self, lookup: &Lookup, hash: u64) -> Option<&Entry> {
-        let at = self.table.find(hash, |at| self.at(*at).is_some_and(|it| it.lookup() == lookup))?;
-        self.at(*at)
-    }
-
-    fn at(&self, at: u32) -> Option<&Entry> {
-        self.slots.get(usize::try_from(at).ok()?)?.as_ref()
+        self.table.find(hash, |it| it.lookup() == lookup)
     }
 
     fn insert(&mut self, entry: Entry, hash: u64) {
@@ -164,23 +160,19 @@ impl Shard {
             slots.push(None);
             u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let Some(slot) = usize::try_from(at).ok().and_then(|at| slots.get_mut(at)) else { return };
+        let Some(slot) = slot(slots, at) else { return };
         *bytes += entry.bytes();
-        *slot = Some(entry);
-        table.insert_unique(hash, at, |at| {
-            let entry = usize::try_from(*at).ok().and_then(|at| slots.get(at)?.as_ref());
-            entry.map_or(0, |entry| entry.lookup().hash())
-        });
+        entry.set_slot(at);
+        *slot = Some(Arc::clone(&entry));
+        table.insert_unique(hash, entry, |it| it.lookup().hash());
     }
 
     fn remove(&mut self, lookup: &Lookup, hash: u64, fits: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let Self { table, slots, free, bytes, .. } = self;
-        let entry = |at: u32| slots.get(usize::try_from(at).ok()?)?.as_ref();
-        let found =
-            table.find_entry(hash, |at| entry(*at).is_some_and(|it| it.lookup() == lookup && fits(it)));
-        let (at, _) = found.ok()?.remove();
-        let removed = slots.get_mut(usize::try_from(at).ok()?)?.take()?;
-        free.push(at);
+        let found = table.find_entry(hash, |it| it.lookup() == lookup && fits(it));
+        let (removed, _) = found.ok()?.remove();
+        *slot(slots, removed.slot())? = None;
+        free.push(removed.slot());
         *bytes -= removed.bytes();
         Some(removed)
     }
@@ -202,4 +194,8 @@ impl Shard {
         let entry = self.slots.get(self.hand)?.as_ref()?;
         (!entry.is_fresh() || !entry.take_used()).then(|| Arc::clone(entry))
     }
+}
+
+fn slot(slots: &mut [Option<Entry>], at: u32) -> Option<&mut Option<Entry>> {
+    slots.get_mut(usize::try_from(at).ok()?)
 }
