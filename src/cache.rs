@@ -15,6 +15,7 @@
 mod entry;
 mod fair_queue;
 mod follower;
+mod fruitless;
 mod further_digests;
 mod keys;
 mod lease;

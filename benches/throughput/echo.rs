@@ -17,7 +17,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use keystile::config::Connections;
-use keystile::grpc::hot::{self, ShortAnswer, ShortCall};
+use keystile::grpc::hot::{self, ShortAnswer, ShortCall, ShortMessage};
 use keystile::grpc::telemetry_layer;
 use keystile::server::loops::{self, Answers, Limits};
 use tokio::net::TcpListener;
@@ -109,15 +109,14 @@ impl Answers for EchoServer {
             return None;
         };
         let (head, mut body) = answer.into_parts();
-        let mut answer =
-            ShortAnswer { headers: head.headers, body: Bytes::new(), trailers: HeaderMap::new() };
+        let mut message = ShortMessage { body: Bytes::new(), trailers: HeaderMap::new() };
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) {
             match frame.into_data() {
-                Ok(data) => answer.body = data,
-                Err(frame) => answer.trailers = frame.into_trailers().ok()?,
+                Ok(data) => message.body = data,
+                Err(frame) => message.trailers = frame.into_trailers().ok()?,
             }
         }
-        Some(answer)
+        Some(ShortAnswer { headers: head.headers, message: Some(message) })
     }
 
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send + 'static {

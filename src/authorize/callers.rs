@@ -12,14 +12,13 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::prove::Whose;
 use super::{AuthorizeError, Authorizer, Freshness};
-use crate::cache::{Cached, CachedKey, Lookup, Wanted};
+use crate::cache::{CachedKey, Wanted};
 use crate::call;
 use crate::metrics::ProofOutcome;
 use crate::policy::{
     AccessRequest, Dimension, DimensionSet, KeyId, KeyState, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
     SCOPE_READ, UserId, evaluate,
 };
-use crate::token::Presented;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +83,8 @@ pub enum CallerError {
     Undecided(#[from] AuthorizeError),
 }
 
-/// What a connection remembers of the caller that it let in last, by a token and from its own peer's address.
+/// What a connection, or a stream, remembers of the caller that it let in last, by a token and from its own peer's
+/// address.
 #[derive(Debug, Default)]
 pub struct KnownCaller(Option<Known>);
 
@@ -106,8 +106,10 @@ impl Known {
 }
 
 impl Authorizer {
-    /// [`Authorizer::authenticate_now`] for a connection that calls again and again: where neither its token nor the
-    /// key has changed, all that has to be asked is whether the key still works.
+    /// [`Authorizer::authenticate_now`] for a caller who calls again and again, on a connection or a stream: where neither
+    /// his token nor the key has changed, all that has to be asked is whether the key still works.
+    ///
+    /// Counts nothing: see [`Authorizer::count_caller`].
     #[must_use]
     pub fn authenticate_again(
         &self,
@@ -124,19 +126,23 @@ impl Authorizer {
                 && key.snapshot().state(now) == KeyState::Active
                 && !view.claims_refresh(key);
             if works {
-                self.proofs(Whose::Operators).count(ProofOutcome::Digest);
-                self.0.lookups.hits.increment();
                 call::note_caller(key.key_id().get());
                 return Some(Ok(caller.clone()));
             }
         }
         known.0 = None;
-        let proof = self.prove_now(token, Whose::Operators, Revision::ZERO)?;
+        let (proof, _) = self.look_up(token, Revision::ZERO)?;
         let admitted = self.let_in(proof.key.clone(), peer, needed).map_err(Refused::by_token);
         if let (Ok(caller), Some(key)) = (&admitted, proof.key) {
             known.0 = Some(Known { token: token.to_vec().into(), key, caller: caller.clone(), needed });
         }
         Some(admitted)
+    }
+
+    /// Counts a caller whom [`Authorizer::authenticate_again`] has let in, once his call is answered: one that turns out
+    /// to take the long way is counted there.
+    pub fn count_caller(&self) {
+        self.count_look_up(Whose::Operators, ProofOutcome::Digest);
     }
 
     /// Lets a caller in by its token as memory knows it, or says why not; `None` where memory cannot tell: then
@@ -164,30 +170,6 @@ impl Authorizer {
     ) -> Result<Caller, CallerError> {
         let proof = self.prove(token, Whose::Operators, Freshness::NONE).await?;
         self.let_in(proof.key, peer, needed).map_err(Refused::by_token)
-    }
-
-    /// What memory finds a caller's token by, for [`Authorizer::authenticate_again_now`]; `None` for a malformed one.
-    #[must_use]
-    pub fn lookup(&self, token: &[u8]) -> Option<Lookup> {
-        let presented = Presented::classify(token, &self.0.brand).ok()?;
-        let (_, digest) = self.0.peppers.digest_current(presented.bytes());
-        Some(Lookup::Token(digest))
-    }
-
-    /// [`Authorizer::authenticate_now`] for a caller who sends message after message: his token is not digested again.
-    #[must_use]
-    pub fn authenticate_again_now(
-        &self,
-        lookup: &Lookup,
-        peer: Option<IpAddr>,
-        needed: Needed,
-    ) -> Option<Result<Caller, CallerError>> {
-        let key = match self.0.cache.view()?.get(lookup) {
-            Cached::Key(key) => Some(key),
-            Cached::Unknown => None,
-            Cached::Missing => return None,
-        };
-        Some(self.let_in(key, peer, needed).map_err(Refused::by_token))
     }
 
     /// Lets a caller in whose verified certificate stands for a key, as memory knows it; `None` as of

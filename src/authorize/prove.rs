@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Authorizer;
-use crate::cache::{Cached, CachedKey, LoadError, Loaded, Lookup, Wanted};
+use super::{Authorizer, Question};
+use crate::cache::{Asker, Cached, CachedKey, LoadError, Loaded, Lookup, Wanted};
 use crate::metrics::{ProofMetrics, ProofOutcome};
 use crate::policy::Revision;
 use crate::storage::StorageError;
@@ -100,14 +100,20 @@ impl Authorizer {
 
     /// The key of a token as memory knows it, in state at least as new as `min_revision`. `None` where memory cannot
     /// tell, or must not be trusted.
+    pub(super) fn prove_now(&self, token: &[u8], whose: Whose, min_revision: Revision) -> Option<Proof> {
+        let (proof, outcome) = self.look_up(token, min_revision)?;
+        self.count_look_up(whose, outcome);
+        Some(proof)
+    }
+
+    /// [`Authorizer::prove_now`] without counting it.
     ///
     /// A malformed token (a wrong checksum, say) is refused without a look at anything: the answer rests on no state, so
     /// its revision is 0.
-    pub(super) fn prove_now(&self, token: &[u8], whose: Whose, min_revision: Revision) -> Option<Proof> {
+    pub(super) fn look_up(&self, token: &[u8], min_revision: Revision) -> Option<(Proof, ProofOutcome)> {
         let inner = &*self.0;
         let Ok(presented) = Presented::classify(token, &inner.brand) else {
-            self.proofs(whose).count(ProofOutcome::Malformed);
-            return Some(Proof { key: None, revision: Revision::ZERO });
+            return Some((Proof { key: None, revision: Revision::ZERO }, ProofOutcome::Malformed));
         };
         let view = inner.cache.view()?;
         if view.revision() < min_revision {
@@ -116,21 +122,48 @@ impl Authorizer {
         let (_, digest) = inner.peppers.digest_current(presented.bytes());
         let (key, outcome) = match view.get(&Lookup::Token(digest)) {
             Cached::Key(key) => {
-                inner.lookups.hits.increment();
                 if view.claims_refresh(&key) {
                     inner.loader.refresh(Wanted::token(presented, &inner.peppers));
                 }
                 (Some(key), ProofOutcome::Digest)
             }
-            Cached::Unknown => {
-                inner.lookups.unknown_hits.increment();
-                (None, ProofOutcome::Unknown)
-            }
+            Cached::Unknown => (None, ProofOutcome::Unknown),
             Cached::Missing => return None,
         };
-        self.proofs(whose).count(outcome);
         inner.metrics.saw(view.revision());
-        Some(Proof { key, revision: view.revision() })
+        Some((Proof { key, revision: view.revision() }, outcome))
+    }
+
+    /// Counts what memory knew.
+    pub(super) fn count_look_up(&self, whose: Whose, outcome: ProofOutcome) {
+        match outcome {
+            ProofOutcome::Digest => self.0.lookups.hits.increment(),
+            ProofOutcome::Unknown => self.0.lookups.unknown_hits.increment(),
+            ProofOutcome::Malformed | ProofOutcome::Bcrypt => {}
+        }
+        self.proofs(whose).count(outcome);
+    }
+
+    /// Whether the token of a question would have to be loaded, and that would be refused to `asker`, who asks for too
+    /// much that is nobody's. It is counted as refused then.
+    #[must_use]
+    pub fn sheds(&self, question: &Question<'_>, asker: Asker) -> bool {
+        let inner = &*self.0;
+        // This first: else nothing needs to be looked at.
+        let sheds = inner.loader.is_spent(asker) && self.misses(question);
+        if sheds {
+            inner.lookups.misses.increment();
+            inner.lookups.shed.increment();
+        }
+        sheds
+    }
+
+    fn misses(&self, question: &Question<'_>) -> bool {
+        let Ok(presented) = Presented::classify(question.token, &self.0.brand) else { return false };
+        let Some(view) = self.0.cache.view() else { return false };
+        let (_, digest) = self.0.peppers.digest_current(presented.bytes());
+        let found = view.get(&Lookup::Token(digest));
+        view.revision() >= question.freshness.min_revision && matches!(found, Cached::Missing)
     }
 
     /// The key of a token, in state at least as new as `freshness` asks. `None` for every way of being wrong:
@@ -172,6 +205,10 @@ impl Authorizer {
         let revision = inner.cache.view().ok_or(AuthorizeError::StateTooOld)?.revision();
         inner.lookups.misses.increment();
         inner.metrics.saw(revision);
+        if inner.loader.is_spent(Asker::current()) {
+            inner.lookups.shed.increment();
+            return Err(LoadError::Overloaded.into());
+        }
         let (key, outcome) = match inner.loader.load(Wanted::token(presented, &inner.peppers)).await? {
             Loaded::Key(key) => (Some(key), ProofOutcome::Digest),
             Loaded::Unknown => (None, ProofOutcome::Unknown),

@@ -24,7 +24,10 @@ pub(super) type Answer = Result<Loaded, LoadError>;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) wanted: Arc<Wanted>,
-    asker: Asker,
+    /// Who asked first.
+    pub(super) asker: Asker,
+    /// It was presumed to be fruitless when it was queued.
+    pub(super) is_presumed: bool,
     waiters: Vec<oneshot::Sender<Answer>>,
     /// How often its result came too late.
     pub(super) tries: u32,
@@ -73,14 +76,20 @@ impl LoadQueue {
         self.waiting.len()
     }
 
-    /// Joins the load of a look-up, or queues one. Second: loads that had to make room.
-    pub(super) fn ask(&mut self, wanted: Wanted, asker: Asker) -> (Taken, Option<Job>) {
+    /// Joins the load of a look-up, or queues one, which `presume` may call fruitless. Second: loads that had to make room.
+    pub(super) fn ask(
+        &mut self,
+        wanted: Wanted,
+        asker: Asker,
+        presume: impl FnOnce() -> bool,
+    ) -> (Taken, Option<Job>) {
         let (tell, told) = oneshot::channel();
         if let Some(job) = self.jobs.get_mut(&wanted.lookup()) {
             job.waiters.push(tell);
             return (Taken::Joined(told), None);
         }
-        let job = Job { wanted: Arc::new(wanted), asker, waiters: vec![tell], tries: 0 };
+        let is_presumed = presume();
+        let job = Job { wanted: Arc::new(wanted), asker, is_presumed, waiters: vec![tell], tries: 0 };
         match self.put(job) {
             Ok(evicted) => (Taken::Queued(told), evicted),
             Err(_refused) => (Taken::Refused, None),
@@ -92,7 +101,13 @@ impl LoadQueue {
         if self.jobs.contains_key(&wanted.lookup()) {
             return false;
         }
-        let job = Job { wanted: Arc::new(wanted), asker: Asker::Service, waiters: Vec::new(), tries: 0 };
+        let job = Job {
+            wanted: Arc::new(wanted),
+            asker: Asker::Service,
+            is_presumed: false,
+            waiters: Vec::new(),
+            tries: 0,
+        };
         self.put(job).is_ok()
     }
 
@@ -181,17 +196,17 @@ mod tests {
     #[test]
     fn one_load_answers_all_who_join_it_before_its_end() {
         let mut queue = queue(8, 8);
-        let (first, evicted) = queue.ask(wanted(1), ONE);
+        let (first, evicted) = queue.ask(wanted(1), ONE, || false);
         assert!(matches!(first, Taken::Queued(_)) && evicted.is_none());
         let mut first = receiver((first, None));
-        let mut waiting = receiver(queue.ask(wanted(1), TWO));
+        let mut waiting = receiver(queue.ask(wanted(1), TWO, || false));
         assert_eq!(begun(&mut queue, 8), [1], "once");
-        let (under_way, _) = queue.ask(wanted(1), TWO);
+        let (under_way, _) = queue.ask(wanted(1), TWO, || false);
         assert!(matches!(under_way, Taken::Joined(_)));
         let mut under_way = receiver((under_way, None));
         assert!(begun(&mut queue, 8).is_empty());
         let job = queue.take(&wanted(1).lookup()).unwrap();
-        let (later, _) = queue.ask(wanted(1), TWO);
+        let (later, _) = queue.ask(wanted(1), TWO, || false);
         assert!(matches!(later, Taken::Queued(_)), "what was read may be too old for it");
         let mut later = receiver((later, None));
         job.answer(&DONE);
@@ -205,9 +220,9 @@ mod tests {
     #[test]
     fn one_who_goes_away_takes_nothing_from_the_others_and_the_last_one_takes_the_load_along() {
         let mut queue = queue(8, 8);
-        let first = receiver(queue.ask(wanted(1), ONE));
-        let mut second = receiver(queue.ask(wanted(1), ONE));
-        let third = receiver(queue.ask(wanted(2), ONE));
+        let first = receiver(queue.ask(wanted(1), ONE, || false));
+        let mut second = receiver(queue.ask(wanted(1), ONE, || false));
+        let third = receiver(queue.ask(wanted(2), ONE, || false));
         drop(first);
         drop(third);
         assert_eq!(begun(&mut queue, 8), [1]);
@@ -219,8 +234,8 @@ mod tests {
     #[test]
     fn batches_are_bounded_and_shared_out_between_callers() {
         let mut queue = queue(100, 100);
-        let flood: Vec<_> = (1..=10).map(|id| receiver(queue.ask(wanted(id), ONE))).collect();
-        let _other = receiver(queue.ask(wanted(11), TWO));
+        let flood: Vec<_> = (1..=10).map(|id| receiver(queue.ask(wanted(id), ONE, || false))).collect();
+        let _other = receiver(queue.ask(wanted(11), TWO, || false));
         assert_eq!(begun(&mut queue, 3), [1, 11, 2]);
         assert_eq!(queue.waiting(), 8);
         drop(flood);
@@ -229,19 +244,22 @@ mod tests {
     #[test]
     fn beyond_its_bound_a_caller_is_refused_at_once_and_joining_needs_no_place() {
         let mut queue = queue(2, 3);
-        let _first = receiver(queue.ask(wanted(1), ONE));
-        let _second = receiver(queue.ask(wanted(2), ONE));
-        assert!(matches!(queue.ask(wanted(3), ONE), (Taken::Refused, None)));
-        assert!(matches!(queue.ask(wanted(1), ONE).0, Taken::Joined(_)));
-        let _third = receiver(queue.ask(wanted(3), TWO));
-        assert!(matches!(queue.ask(wanted(4), TWO), (Taken::Refused, None)), "all places are taken");
+        let _first = receiver(queue.ask(wanted(1), ONE, || false));
+        let _second = receiver(queue.ask(wanted(2), ONE, || false));
+        assert!(matches!(queue.ask(wanted(3), ONE, || false), (Taken::Refused, None)));
+        assert!(matches!(queue.ask(wanted(1), ONE, || false).0, Taken::Joined(_)));
+        let _third = receiver(queue.ask(wanted(3), TWO, || false));
+        assert!(
+            matches!(queue.ask(wanted(4), TWO, || false), (Taken::Refused, None)),
+            "all places are taken"
+        );
     }
 
     #[test]
     fn a_load_that_makes_room_is_handed_back_to_be_answered() {
         let mut queue = queue(3, 3);
-        let mut flood: Vec<_> = (1..=3).map(|id| receiver(queue.ask(wanted(id), ONE))).collect();
-        let (taken, evicted) = queue.ask(wanted(4), TWO);
+        let mut flood: Vec<_> = (1..=3).map(|id| receiver(queue.ask(wanted(id), ONE, || false))).collect();
+        let (taken, evicted) = queue.ask(wanted(4), TWO, || false);
         assert!(matches!(taken, Taken::Queued(_)));
         evicted.unwrap().answer(&Err(LoadError::Overloaded));
         assert!(matches!(flood[2].try_recv(), Ok(Err(LoadError::Overloaded))));
@@ -252,11 +270,11 @@ mod tests {
     #[test]
     fn what_came_too_late_is_loaded_again_for_those_who_waited_and_those_who_came_since() {
         let mut queue = queue(8, 8);
-        let mut first = receiver(queue.ask(wanted(1), ONE));
+        let mut first = receiver(queue.ask(wanted(1), ONE, || false));
         begun(&mut queue, 8);
         let mut job = queue.take(&wanted(1).lookup()).unwrap();
         job.tries += 1;
-        let mut second = receiver(queue.ask(wanted(1), TWO));
+        let mut second = receiver(queue.ask(wanted(1), TWO, || false));
         assert!(queue.put_back(job).is_none());
         assert_eq!(begun(&mut queue, 8), [1], "one for both");
         let job = queue.take(&wanted(1).lookup()).unwrap();
@@ -268,10 +286,10 @@ mod tests {
     #[test]
     fn a_load_without_a_place_to_go_back_to_is_handed_back() {
         let mut queue = queue(1, 1);
-        let _first = receiver(queue.ask(wanted(1), ONE));
+        let _first = receiver(queue.ask(wanted(1), ONE, || false));
         begun(&mut queue, 8);
         let job = queue.take(&wanted(1).lookup()).unwrap();
-        let _second = receiver(queue.ask(wanted(2), ONE));
+        let _second = receiver(queue.ask(wanted(2), ONE, || false));
         assert_eq!(queue.put_back(job).unwrap().wanted.lookup(), wanted(1).lookup());
     }
 
@@ -280,7 +298,7 @@ mod tests {
         let mut queue = queue(8, 8);
         assert!(queue.note(wanted(1)));
         assert!(!queue.note(wanted(1)));
-        let joined = receiver(queue.ask(wanted(1), ONE));
+        let joined = receiver(queue.ask(wanted(1), ONE, || false));
         drop(joined);
         assert_eq!(begun(&mut queue, 8), [1]);
     }

@@ -3,6 +3,7 @@
 //! - **Joined**: whatever is asked for several times at once is loaded once ([`super::load_queue`]).
 //! - **Fair and bounded**: callers take turns, and what comes on top is refused at once ([`super::fair_queue`]). So a
 //!   flood of tokens that are nobody's sheds itself, and only what is not in memory waits behind it.
+//! - **Not in vain**: whoever asks for too many tokens that are nobody's is refused for a while ([`super::fruitless`]).
 //! - **In batches**: what has come together since the last statement goes into the next one; few are under way at once.
 //! - **Never stuck**: a batch that takes too long is abandoned with its connection, and nobody waits longer than
 //!   [`WAIT_MAX`].
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
 use super::fair_queue::{Asker, QueueBounds};
+use super::fruitless::Fruitless;
 use super::further_digests::FurtherDigests;
 use super::load::{LoadError, Loaded, Wanted};
 use super::load_queue::{Answer, Job, LoadQueue, Taken};
@@ -50,6 +52,8 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 pub struct LoaderSettings {
     /// How many loads may wait.
     pub bounds: QueueBounds,
+    /// How many loads a second may find a token to be nobody's, for each caller.
+    pub unknown_each: u32,
     /// Peppers of digests.
     pub peppers: Arc<Peppers>,
     /// Where its work runs.
@@ -69,6 +73,7 @@ struct Inner {
     /// The marks of all peppers, as they are stored.
     marks: Arc<[String]>,
     further: Arc<FurtherDigests>,
+    fruitless: Fruitless,
     state: Mutex<State>,
     settings: LoaderSettings,
 }
@@ -89,11 +94,19 @@ impl Loader {
         Self(Arc::new(Inner {
             marks: settings.peppers.marks().map(|mark| mark.as_str().to_owned()).collect(),
             further,
+            fruitless: Fruitless::new(settings.unknown_each),
             state: Mutex::new(State { queue: LoadQueue::new(settings.bounds), runners: 0 }),
             store,
             cache,
             settings,
         }))
+    }
+
+    /// Whether somebody is to be refused what is not in memory, because too much of what he asked for was nobody's. To be
+    /// asked before the first load for a token; what follows from one is loaded.
+    #[must_use]
+    pub fn is_spent(&self, asker: Asker) -> bool {
+        self.0.fruitless.is_spent(asker, clock::monotonic_now())
     }
 
     /// Loads what is not in memory, for whoever the current call is from.
@@ -104,7 +117,9 @@ impl Loader {
         let waiting = async {
             let told = {
                 let mut state = self.0.state();
-                let (taken, evicted) = state.queue.ask(wanted, Asker::current());
+                let asker = Asker::current();
+                let presume = || self.0.fruitless.presume(asker, clock::monotonic_now());
+                let (taken, evicted) = state.queue.ask(wanted, asker, presume);
                 self.0.make_room(evicted);
                 match taken {
                     Taken::Queued(told) => {
@@ -236,6 +251,8 @@ impl Inner {
             self.settings.metrics.failed.increment();
         }
         if let Some(job) = job {
+            let is_fruitless = matches!(answer, Ok(Loaded::Unknown | Loaded::Open(_)));
+            self.fruitless.settle(job.asker, is_fruitless, job.is_presumed, clock::monotonic_now());
             job.answer(&answer);
         }
     }

@@ -9,6 +9,7 @@
 //! | `--cache-warm-up` | `KEYSTILE_CACHE_WARM_UP` | 0 | 0 to 1000000 |
 //! | `--load-queue` | `KEYSTILE_LOAD_QUEUE` | 8192 | 1 to 1000000 |
 //! | `--load-queue-each` | `KEYSTILE_LOAD_QUEUE_EACH` | 4096 | 1 to `--load-queue` |
+//! | `--load-unknown-each` | `KEYSTILE_LOAD_UNKNOWN_EACH` | 250 | 1 to 1000000 |
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub const CACHE_MIB: RangeInclusive<usize> = 1..=1_048_576;
 pub const CACHE_UNKNOWN: RangeInclusive<usize> = 0..=10_000_000;
 /// Bounds of the keys that are loaded at the start.
 pub const CACHE_WARM_UP: RangeInclusive<usize> = 0..=1_000_000;
+/// Bounds of the look-ups a second that may be in vain.
+pub const LOAD_UNKNOWN: RangeInclusive<u32> = 1..=1_000_000;
 /// Bounds of the loads that may wait.
 pub const LOAD_QUEUE: RangeInclusive<usize> = 1..=1_000_000;
 
@@ -71,6 +74,14 @@ pub struct Cache {
     #[arg(long = "load-queue-each", value_name = "N", env = "KEYSTILE_LOAD_QUEUE_EACH", default_value_t = 4_096,
           value_parser = |text: &str| within(text, LOAD_QUEUE))]
     pub load_queue_each: usize,
+
+    /// Tokens a second of one caller that may be looked up and be nobody's before more are refused, 1 to 1000000
+    ///
+    /// Four seconds' worth may come at once. What is in memory is answered all the same. Each look-up in vain costs the database about as much as one that
+    /// finds a key.
+    #[arg(long = "load-unknown-each", value_name = "N", env = "KEYSTILE_LOAD_UNKNOWN_EACH", default_value_t = 250,
+          value_parser = |text: &str| per_second(text))]
+    pub load_unknown_each: u32,
 }
 
 impl Cache {
@@ -96,6 +107,11 @@ impl Cache {
 fn within(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| bounds.contains(number));
     number.ok_or_else(|| format!("must be a number from {} to {}", bounds.start(), bounds.end()))
+}
+
+fn per_second(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| LOAD_UNKNOWN.contains(number));
+    number.ok_or_else(|| format!("must be a number from {} to {}", LOAD_UNKNOWN.start(), LOAD_UNKNOWN.end()))
 }
 
 fn refresh(text: &str) -> Result<Duration, String> {

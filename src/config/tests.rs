@@ -58,6 +58,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((serve.cache.unknown, serve.cache.warm_up), (100_000, 0));
     assert_eq!(serve.cache.refresh, std::time::Duration::from_secs(600));
     assert_eq!((serve.cache.load_queue, serve.cache.load_queue_each), (8_192, 4_096));
+    assert_eq!(serve.cache.load_unknown_each, 250);
     assert_eq!(serve.log.filter, "info");
     assert_eq!(serve.validate(), Ok(()));
 }

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use prost::bytes::{BufMut as _, Bytes, BytesMut};
+use tonic::Status;
 
 use super::peer::Peer;
 
@@ -48,12 +49,19 @@ impl ShortCall<'_> {
     }
 }
 
-/// A good answer with one message.
+/// An answer with one message, or a refusal without.
 #[derive(Debug)]
 pub struct ShortAnswer {
-    /// Metadata before the message.
+    /// Metadata before the message; all of it, and the status, where there is none.
     pub headers: HeaderMap,
-    /// The message in its frame.
+    /// What comes after the metadata; `None` for a refusal.
+    pub message: Option<ShortMessage>,
+}
+
+/// The message of an answer, and the end.
+#[derive(Debug)]
+pub struct ShortMessage {
+    /// In its frame.
     pub body: Bytes,
     /// Metadata after it.
     pub trailers: HeaderMap,
@@ -72,7 +80,14 @@ impl ShortAnswer {
         headers.insert(CONTENT_TYPE, GRPC);
         let mut trailers = HeaderMap::with_capacity(1);
         trailers.insert(GRPC_STATUS, OK);
-        Some(Self { headers, body: body.freeze(), trailers })
+        let message = ShortMessage { body: body.freeze(), trailers };
+        Some(Self { headers, message: Some(message) })
+    }
+
+    /// The answer that a call is refused with.
+    #[must_use]
+    pub fn refusal(status: Status) -> Self {
+        Self { headers: status.into_http::<()>().into_parts().0.headers, message: None }
     }
 }
 
@@ -109,8 +124,17 @@ mod tests {
     #[test]
     fn an_answer_is_a_message_in_its_frame_between_its_metadata() {
         let answer = ShortAnswer::of(&prost_types::Duration { seconds: 1, nanos: 0 }).unwrap();
-        assert_eq!(answer.body, [0, 0, 0, 0, 2, 8, 1].as_slice());
         assert_eq!(answer.headers["content-type"], "application/grpc");
-        assert_eq!(answer.trailers["grpc-status"], "0");
+        let message = answer.message.unwrap();
+        assert_eq!(message.body, [0, 0, 0, 0, 2, 8, 1].as_slice());
+        assert_eq!(message.trailers["grpc-status"], "0");
+    }
+
+    #[test]
+    fn a_refusal_has_its_status_in_its_headers() {
+        let answer = ShortAnswer::refusal(Status::resource_exhausted("too much"));
+        assert!(answer.message.is_none());
+        assert_eq!(answer.headers["content-type"], "application/grpc");
+        assert_eq!(answer.headers["grpc-status"], "8");
     }
 }

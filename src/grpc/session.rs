@@ -17,8 +17,7 @@ use super::auth_layer::{CallerAuth, bearer};
 use super::error;
 use super::peer::Peer;
 use super::streams::Streams;
-use crate::authorize::{Authorizer, CallerError, Needed};
-use crate::cache::Lookup;
+use crate::authorize::{Authorizer, CallerError, KnownCaller, Needed};
 use crate::call;
 use crate::policy::KeyId;
 
@@ -40,7 +39,7 @@ struct Opened {
 enum OpenedBy {
     /// Anybody, where the service runs without authentication.
     Anybody,
-    Token(Authorizer, SecretSlice<u8>, Option<Lookup>),
+    Token(Authorizer, SecretSlice<u8>),
     Certificate(Authorizer, KeyId),
 }
 
@@ -70,7 +69,7 @@ impl Session {
         let by = match (auth, bearer(request)) {
             (CallerAuth::Open, _) => OpenedBy::Anybody,
             (CallerAuth::Tokens(authorizer), Some(token)) => {
-                OpenedBy::Token(authorizer.clone(), token.to_vec().into(), authorizer.lookup(token))
+                OpenedBy::Token(authorizer.clone(), token.to_vec().into())
             }
             (CallerAuth::Tokens(authorizer), None) => {
                 OpenedBy::Certificate(authorizer.clone(), peer?.key_id?)
@@ -86,11 +85,11 @@ impl Session {
     }
 
     /// Judges the caller of one message of many by what memory knows of him; `None` where it does not know.
-    pub(super) fn judge_again_now(&self) -> Option<Result<(), Refused>> {
-        let Opened { by: OpenedBy::Token(authorizer, _, Some(lookup)), peer, needed } = &*self.0 else {
+    pub(super) fn judge_again_now(&self, known: &mut KnownCaller) -> Option<Result<(), Refused>> {
+        let Opened { by: OpenedBy::Token(authorizer, token), peer, needed } = &*self.0 else {
             return self.judge_now();
         };
-        let judged = authorizer.authenticate_again_now(lookup, *peer, *needed);
+        let judged = authorizer.authenticate_again(known, token.expose_secret(), *peer, *needed);
         judged.map(|judged| Ok(judged.map(drop)?))
     }
 
@@ -99,7 +98,7 @@ impl Session {
         let Opened { by, peer, needed } = &*self.0;
         let judged = match by {
             OpenedBy::Anybody => return Some(Ok(())),
-            OpenedBy::Token(authorizer, token, _) => {
+            OpenedBy::Token(authorizer, token) => {
                 authorizer.authenticate_now(token.expose_secret(), *peer, *needed)
             }
             OpenedBy::Certificate(authorizer, key_id) => {
@@ -114,7 +113,7 @@ impl Session {
         let Opened { by, peer, needed } = &*self.0;
         let judged = match by {
             OpenedBy::Anybody => return Ok(()),
-            OpenedBy::Token(authorizer, token, _) => {
+            OpenedBy::Token(authorizer, token) => {
                 authorizer.authenticate(token.expose_secret(), *peer, *needed).await
             }
             OpenedBy::Certificate(authorizer, key_id) => {

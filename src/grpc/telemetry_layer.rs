@@ -77,11 +77,19 @@ impl Telemetry {
         given.or_else(|| HeaderValue::from_bytes(&self.ids.own()).ok()).map(unlike_others)
     }
 
-    /// A call of [`Telemetry::authorize`] was answered well, after so long.
-    pub(super) fn answered_from_memory(&self, took: Duration) {
-        let Ok(code) = usize::try_from(i32::from(Code::Ok)) else { return };
-        self.authorize.end(code, took);
-        self.note_slow(self.authorize.name(), Code::Ok, took);
+    /// A call of [`Telemetry::authorize`] was answered on the short way, after so long; with an error where there is a
+    /// reason.
+    pub(super) fn answered_at_once(&self, refused: Option<ErrorReason>, took: Duration) {
+        let (code, reason) = refused.map_or((Code::Ok, None), |reason| {
+            let (code, name) = reason.parts();
+            (code, Some(name))
+        });
+        if reason.is_some() {
+            self.metrics.count_error(reason);
+        }
+        let Ok(number) = usize::try_from(i32::from(code)) else { return };
+        self.authorize.end(number, took);
+        self.note_slow(self.authorize.name(), code, took);
     }
 }
 

@@ -66,6 +66,7 @@ impl Parts {
             Arc::clone(&cache),
             LoaderSettings {
                 bounds,
+                unknown_each: config.cache.load_unknown_each,
                 peppers: Arc::clone(&peppers),
                 runtime: Handle::current(),
                 metrics: Arc::clone(&metrics.loader),

@@ -83,6 +83,7 @@ fn authorizer(token: &Token, proven: &ProvenKey) -> Authorizer {
     cache.admit(Lookup::Token(digest), here, Some(proven)).unwrap();
     let loader = LoaderSettings {
         bounds: QueueBounds { each: 1, all: 1 },
+        unknown_each: 1_000,
         peppers: Arc::clone(&peppers),
         runtime: tokio::runtime::Handle::current(),
         metrics: Arc::default(),
@@ -128,7 +129,7 @@ async fn a_warm_decision_takes_little_from_the_heap() {
     };
     // The first use of a thread makes what it keeps.
     let first = decide();
-    let answer = pb::AuthorizeResponse::decode(first.body.slice(5..)).unwrap();
+    let answer = pb::AuthorizeResponse::decode(first.message.as_ref().unwrap().body.slice(5..)).unwrap();
     assert_eq!(answer.decision(), Decision::Allow);
     let allocations = measure(|| drop(decide())).count_total;
     println!("{allocations} heap allocations");

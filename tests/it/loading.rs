@@ -113,6 +113,7 @@ async fn loader(database: &TestDatabase) -> (Store, Arc<KeyCache>, Loader) {
     let pepper = Pepper::generate(PepperId::parse("test").unwrap(), &mut os_rng());
     let settings = LoaderSettings {
         bounds: QueueBounds { each: 10, all: 10 },
+        unknown_each: 1_000,
         peppers: Arc::new(Peppers::new(pepper, Vec::new()).unwrap()),
         runtime: Handle::current(),
         metrics: Arc::default(),

@@ -19,6 +19,7 @@ use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
 use super::{AuthorizeApi, Decided, REVISION_WAIT_MAX, rpc_status, wait_within};
+use crate::authorize::KnownCaller;
 use crate::grpc::error::{self, ErrorReason, invalid_request};
 use crate::grpc::error_layer::explain;
 use crate::grpc::pb;
@@ -41,6 +42,8 @@ type Ending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Deciding {
     api: AuthorizeApi,
     session: Session,
+    /// Whose session it is, as it was found last.
+    known: KnownCaller,
     deadline: Option<Instant>,
     requests: Streaming<pb::AuthorizeStreamRequest>,
     /// What had to be waited for.
@@ -76,6 +79,7 @@ impl Deciding {
         Self {
             api,
             session,
+            known: KnownCaller::default(),
             deadline,
             requests,
             waiting: JoinSet::new(),
@@ -114,7 +118,7 @@ impl Deciding {
     fn take(&mut self, request: pb::AuthorizeStreamRequest) -> Option<pb::AuthorizeStreamResponse> {
         let pb::AuthorizeStreamRequest { correlation_id, request } = request;
         // Decided before the request is validated.
-        let judged = match self.session.judge_again_now() {
+        let judged = match self.session.judge_again_now(&mut self.known) {
             Some(Err(Refused::Gone(status))) => {
                 self.cut(status);
                 return None;

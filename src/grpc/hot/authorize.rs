@@ -2,7 +2,8 @@
 //! same functions.
 //!
 //! It answers with a decision or not at all. A caller who is refused, a fault of the request, a miss: the long way finds
-//! it again and words it.
+//! it again and words it. One refusal is given here, that of a miss for a caller who floods with tokens that are nobody's:
+//! it has to cost less than what it saves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::{PATH, ShortAnswer, ShortCall};
 use crate::authorize::{Authorizer, KnownCaller, Needed, Question};
+use crate::cache::{Asker, LoadError};
 use crate::clock;
 use crate::grpc::auth_layer::{CallerAuth, bearer};
 use crate::grpc::convert::authorize as convert;
+use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::error_layer::is_grpc;
 use crate::grpc::pb;
 use crate::grpc::peer::Peer;
@@ -67,7 +70,7 @@ impl ShortAuthorize {
             return None;
         }
         let _in_flight = self.telemetry.authorize().begin();
-        self.let_in(call.head, call.peer, known)?;
+        let caller = self.let_in(call.head, call.peer, known)?;
         let request = pb::AuthorizeRequest::decode(call.message()?).ok()?;
         // A revision that is not there yet is not waited for here.
         let asked = convert::check_authorize(&request, Duration::ZERO).ok()?;
@@ -77,26 +80,46 @@ impl ShortAuthorize {
             dry_run: request.dry_run,
             freshness: asked.freshness,
         };
-        let outcome = self.authorizer.authorize_now(&question)?;
-        let mut answer = ShortAnswer::of(&convert::response(outcome))?;
+        let (mut answer, refused) = match self.authorizer.authorize_now(&question) {
+            Some(outcome) => (ShortAnswer::of(&convert::response(outcome))?, None),
+            None if self.authorizer.sheds(&question, caller.asker) => {
+                let status = error::authorize(LoadError::Overloaded.into());
+                (ShortAnswer::refusal(status), Some(ErrorReason::Overloaded))
+            }
+            None => return None,
+        };
         answer.headers.insert(REQUEST_ID, self.telemetry.answered_id(only(&call.head.headers, &REQUEST_ID))?);
-        self.telemetry.answered_from_memory(clock::since(call.received));
+        if caller.is_by_token {
+            self.authorizer.count_caller();
+        }
+        self.telemetry.answered_at_once(refused, clock::since(call.received));
         Some(answer)
     }
 
     /// Lets the caller in; `None` where it takes more than memory, or he is refused.
-    fn let_in(&self, head: &Parts, peer: Peer, known: &mut KnownCaller) -> Option<()> {
-        let CallerAuth::Tokens(authorizer) = &self.auth else { return Some(()) };
+    fn let_in(&self, head: &Parts, peer: Peer, known: &mut KnownCaller) -> Option<LetIn> {
+        let CallerAuth::Tokens(authorizer) = &self.auth else {
+            return Some(LetIn { asker: Asker::Unknown, is_by_token: false });
+        };
         let address = Some(peer.address.ip().to_canonical());
-        let caller = match (bearer(head), peer.key_id) {
+        let token = bearer(head);
+        let caller = match (token, peer.key_id) {
             (Some(token), _) => authorizer.authenticate_again(known, token, address, Needed::Authorize),
             (None, Some(key_id)) if !head.headers.contains_key(AUTHORIZATION) => {
                 authorizer.authenticate_certificate_now(key_id, address, Needed::Authorize)
             }
             (None, _) => None,
         };
-        caller?.ok().map(|_| ())
+        let key_id = caller?.ok()?.key_id;
+        let asker = key_id.map_or(Asker::Unknown, |key_id| Asker::Caller(key_id.get()));
+        Some(LetIn { asker, is_by_token: token.is_some() })
     }
+}
+
+/// A caller who may call.
+struct LetIn {
+    asker: Asker,
+    is_by_token: bool,
 }
 
 /// Whether nothing of the head takes the long way.

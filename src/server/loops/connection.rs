@@ -28,7 +28,7 @@ use super::body::{Incoming, poll_data};
 use super::exchange::exchange;
 use super::upkeep::{Due, Heard, Listened, Upkeep};
 use crate::clock;
-use crate::grpc::hot::{ShortAnswer, ShortCall};
+use crate::grpc::hot::{ShortAnswer, ShortCall, ShortMessage};
 use crate::grpc::peer::Peer;
 use crate::grpc::telemetry_layer::Received;
 use crate::metrics::{LoopMetrics, OnLoop};
@@ -385,7 +385,8 @@ fn answer<A: Answers>(
 fn send(respond: &mut SendResponse<Bytes>, answer: ShortAnswer) -> Result<(), h2::Error> {
     let mut head = Response::new(());
     *head.headers_mut() = answer.headers;
-    let mut stream = respond.send_response(head, false)?;
-    stream.send_data(answer.body, false)?;
-    stream.send_trailers(answer.trailers)
+    let mut stream = respond.send_response(head, answer.message.is_none())?;
+    let Some(ShortMessage { body, trailers }) = answer.message else { return Ok(()) };
+    stream.send_data(body, false)?;
+    stream.send_trailers(trailers)
 }

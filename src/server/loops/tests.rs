@@ -19,7 +19,7 @@ use tonic::body::Body;
 
 use super::connection::Terms;
 use super::{Answers, Limits, LoopsError, serve};
-use crate::grpc::hot::{ShortAnswer, ShortCall};
+use crate::grpc::hot::{ShortAnswer, ShortCall, ShortMessage};
 use crate::grpc::telemetry_layer;
 use crate::metrics::Metrics;
 
@@ -62,7 +62,8 @@ impl Answers for Threads {
         match call.head.uri.path() {
             "/short" => {
                 let headers = HeaderMap::from_iter([(http::header::SERVER, thread_name())]);
-                Some(ShortAnswer { headers, body: call.body.clone(), trailers: HeaderMap::new() })
+                let message = ShortMessage { body: call.body.clone(), trailers: HeaderMap::new() };
+                Some(ShortAnswer { headers, message: Some(message) })
             }
             "/short/miss" => None,
             path => panic!("{path}"),

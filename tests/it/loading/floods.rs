@@ -2,6 +2,7 @@
 
 use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
+use keystile::grpc::pb::batch_authorize_response::{Item, item};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -9,6 +10,7 @@ use tonic_types::StatusExt as _;
 use super::value;
 use crate::harness::{App, denial, eventually, new_token, status_reason};
 use crate::proving::{COST, import};
+use crate::raw::{Call, Connection};
 
 fn request(token: &str) -> pb::AuthorizeRequest {
     pb::AuthorizeRequest { token: token.to_owned().into(), ..Default::default() }
@@ -89,5 +91,49 @@ async fn wrong_tokens_with_a_known_prefix_are_throttled_and_right_ones_that_were
     assert_eq!(app.reason(other).await, None, "each prefix has its own");
     eventually("a run comes back", async || app.authorize().authorize(request(unused)).await.is_ok()).await;
     assert_eq!(app.reason(unused).await, None, "and then it has its digest");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_too_much_that_is_nobodys_is_refused_what_is_not_in_memory() {
+    let app = App::builder().flags(["--load-unknown-each=1"]).start().await;
+    let (_, known) = app.create_any().await;
+    let (_, unseen) = app.create_any().await;
+    let (_, anothers) = app.create_any().await;
+    let flooding = app.service_token("keystile.authorize").await;
+    let other = app.service_token("keystile.authorize").await;
+    let mut client = app.authorize_as(Some(&flooding));
+    let nobodys = new_token();
+    for token in [&known, &nobodys] {
+        client.authorize(request(token)).await.unwrap();
+    }
+    let flood = || pb::BatchAuthorizeRequest { requests: (0..50).map(|_| request(&new_token())).collect() };
+    // More is owed than comes back while we look.
+    client.batch_authorize(flood()).await.unwrap();
+
+    let shed = "keystile_loads_total{outcome=\"shed\"}";
+    let before = value(&app, shed).await;
+    let refused = client.authorize(request(&unseen)).await.unwrap_err();
+    assert_eq!((refused.code(), status_reason(&refused)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    let refused_as = "RESOURCE_EXHAUSTED OVERLOADED";
+    let at_once = Connection::open(app.address()).await;
+    let call = Call::to("keystile.v1.AuthorizeService/Authorize").bearer(&flooding);
+    let answer = at_once.call(call.message(&request(&unseen))).await;
+    answer.assert_decent("a refusal", &[&flooding, &unseen]);
+    assert_eq!(answer.outcome(), refused_as);
+    let items = client.batch_authorize(flood()).await.unwrap().into_inner().items;
+    let overloaded = i32::from(Code::ResourceExhausted);
+    let is_refused =
+        |item: &Item| matches!(&item.result, Some(item::Result::Error(it)) if it.code == overloaded);
+    assert!(items.iter().all(is_refused), "{items:?}");
+    assert_eq!(value(&app, shed).await - before, 52.0);
+
+    let answer = client.authorize(request(&known)).await.unwrap().into_inner();
+    assert_eq!(denial(&answer), None, "what is in memory is answered");
+    let answer = client.authorize(request(&nobodys)).await.unwrap().into_inner();
+    assert_eq!(denial(&answer).as_deref(), Some("KEY_INVALID"), "so is what is known to be nobody's");
+    let answer = app.authorize_as(Some(&other)).authorize(request(&anothers)).await.unwrap().into_inner();
+    assert_eq!(denial(&answer), None, "other callers have their own");
     app.stop().await;
 }
