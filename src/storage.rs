@@ -26,6 +26,7 @@ pub mod migrations;
 pub mod owners;
 pub mod peppers;
 mod pool;
+mod prepared;
 pub mod probe;
 pub mod purge;
 pub mod replicas;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::read::{Entry, KeyView, finish, view};
+use super::read::{Entry, KeyView, finish, read, rest};
 use super::{Admin, AdminError, Changed, Etag, EtagOf, Written};
 use crate::policy::{Key, KeyId};
 use crate::storage::changes::{self, Actor};
@@ -92,34 +92,47 @@ async fn run(
     now: DateTime<Utc>,
 ) -> Result<Written<KeyView>, Aborted> {
     let KeyChange { actor, action, key_id, etag, validate_only } = request;
-    let before = lock(session, key_id, etag.as_ref()).await?;
+    let (before, grace_end) = lock(session, key_id, etag.as_ref(), now).await?;
     let mut after = before.clone();
     change(&mut after, now)?;
     if after == before {
         return Ok(shown(session, before, now).await?);
     }
     after.update_time = now;
-    let grace_end = secrets::grace_end(session, key_id, now).await?;
-    keys::update(session, &after).await?;
+    let shown = update(session, &after, now).await?;
     if validate_only {
-        let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
-        return Err(Aborted::Validated(Box::new(shown(session, after, now).await?)));
+        let stamp = changes::seen(session, shown.key.revision).await?;
+        return Err(Aborted::Validated(Box::new(Written { resource: shown, stamp })));
     }
     // Without its row a token is nobody's; a key that is restored was never that, but may be remembered so.
     let adds_tokens = before.policy.deleted && !after.policy.deleted;
     let entry = Entry { actor: &actor, action, adds_tokens };
-    Ok(finish(session, entry, Some((&before, grace_end)), key_id, now).await?)
+    Ok(finish(session, entry, Some((&before, grace_end)), shown).await?)
 }
 
-/// Locks a key until the transaction ends, if it is as the caller has seen it.
+/// Locks a key until the transaction ends, if it is as the caller has seen it. Answers too until when the token before
+/// its last rotation works.
 pub(super) async fn lock(
-    session: &mut Session,
+    session: &Session,
     key_id: KeyId,
     etag: Option<&Etag>,
-) -> Result<Key, AdminError> {
-    let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    now: DateTime<Utc>,
+) -> Result<(Key, Option<DateTime<Utc>>), AdminError> {
+    let (key, grace_end) = tokio::join!(
+        biased;
+        keys::lock(session, key_id),
+        secrets::grace_end(session, key_id, now),
+    );
+    let key = key?.ok_or(AdminError::KeyNotFound(key_id))?;
     Etag::check(etag, EtagOf::Key(key_id), key.revision)?;
-    Ok(key)
+    Ok((key, grace_end?))
+}
+
+/// Writes a locked key, and reads it back with everything that is shown of it.
+pub(super) async fn update(session: &Session, key: &Key, now: DateTime<Utc>) -> Result<KeyView, AdminError> {
+    let (updated, shown) = tokio::join!(biased; keys::update(session, key), read(session, key.key_id, now));
+    updated?;
+    shown?.ok_or(AdminError::KeyNotFound(key.key_id))
 }
 
 /// A deleted key is only undeleted.
@@ -128,11 +141,7 @@ pub(super) fn not_deleted(key: &Key) -> Result<(), AdminError> {
 }
 
 /// A key that this transaction does not change.
-pub(super) async fn shown(
-    session: &mut Session,
-    key: Key,
-    now: DateTime<Utc>,
-) -> Result<Written<KeyView>, StorageError> {
-    let stamp = changes::seen(session, key.revision).await?;
-    Ok(Written { resource: view(session, key, now).await?, stamp })
+async fn shown(session: &Session, key: Key, now: DateTime<Utc>) -> Result<Written<KeyView>, StorageError> {
+    let (stamp, rest) = tokio::join!(changes::seen(session, key.revision), rest(session, key.key_id, now));
+    Ok(Written { stamp: stamp?, resource: rest?.of(key) })
 }

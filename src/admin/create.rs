@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::change::{Aborted, shown};
+use super::change::Aborted;
 use super::idempotency::Attempt;
-use super::read::{Entry, KeyView, finish};
+use super::read::{Entry, KeyView, finish, read};
 use super::{Admin, AdminError, Changed, RequestId, Written};
 use crate::policy::{BudgetSubject, KeyId, NewBudget, NewKey, UserId};
-use crate::storage::changes::Actor;
+use crate::storage::changes::{self, Actor};
 use crate::storage::secrets::{NewSecret, SecretId};
 use crate::storage::{Session, StorageError, budgets, keys, secrets};
 use crate::token::{Digest, KeyHash, PepperMark, Presented, Token, os_rng};
@@ -147,8 +147,8 @@ pub(super) async fn repetition(
     key_id: KeyId,
     now: DateTime<Utc>,
 ) -> Result<Written<KeyView>, AdminError> {
-    let key = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
-    Ok(shown(session, key, now).await?)
+    let resource = read(session, key_id, now).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    Ok(Written { stamp: changes::seen(session, resource.key.revision).await?, resource })
 }
 
 pub(super) async fn insert(
@@ -171,7 +171,8 @@ pub(super) async fn insert(
         ids.push(budgets::insert(session, BudgetSubject::Key(key_id), budget, now).await?);
     }
     let entry = Entry { actor, action: "keys.create", adds_tokens: true };
-    let mut written = finish(session, entry, None, key_id, now).await?;
+    let shown = read(session, key_id, now).await?.ok_or(AdminError::KeyNotFound(key_id))?;
+    let mut written = finish(session, entry, None, shown).await?;
     let revision = written.stamp.at.revision;
     budgets::stamp(session, &ids, revision).await?;
     for budget in &mut written.resource.budgets {

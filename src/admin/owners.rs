@@ -149,9 +149,12 @@ impl Admin {
             .store
             .write(action, move |session| {
                 Box::pin(async move {
-                    let before = owners::lock(session, user_id, now).await?;
+                    let (before, key_count) = tokio::join!(
+                        owners::lock(session, user_id, now),
+                        owners::key_count(session, user_id),
+                    );
+                    let (before, key_count) = (before?, key_count?);
                     Etag::check(etag.as_ref(), EtagOf::Owner(user_id), before.revision)?;
-                    let key_count = owners::key_count(session, user_id).await?;
                     let mut owner = before.clone();
                     change(&mut owner, now);
                     if owner == before {
@@ -168,7 +171,6 @@ impl Admin {
                     };
                     let change = Change { subject: Subject::Owner(user_id), adds_tokens: false, line };
                     let stamp = changes::record(session, &actor, change).await?;
-                    owners::stamp(session, user_id, stamp.at.revision).await?;
                     owner.revision = stamp.at.revision;
                     Ok(Written { resource: OwnerView { owner, key_count }, stamp })
                 })

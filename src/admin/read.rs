@@ -25,21 +25,42 @@ pub struct KeyView {
     pub read_time: DateTime<Utc>,
 }
 
-/// The rest of what is shown of a key, read by its own transaction or connection.
-pub(super) async fn view(
-    session: &mut Session,
-    key: Key,
+/// What is shown of a key beside the key.
+pub(super) struct Rest {
+    totals: KeyTotals,
+    budgets: Vec<Budget>,
+    previous_token_end: Option<DateTime<Utc>>,
+    read_time: DateTime<Utc>,
+}
+
+impl Rest {
+    pub(super) fn of(self, key: Key) -> KeyView {
+        let Self { totals, budgets, previous_token_end, read_time } = self;
+        KeyView { key, totals, budgets, previous_token_end, key_hash: None, read_time }
+    }
+}
+
+/// Reads it by the transaction or connection that has read the key.
+pub(super) async fn rest(session: &Session, key_id: KeyId, now: DateTime<Utc>) -> Result<Rest, StorageError> {
+    let keys = [key_id];
+    let (totals, budgets, grace_end) = tokio::join!(
+        usage::totals(session, &keys),
+        budgets::of(session, Some(key_id), None, now),
+        secrets::grace_end(session, key_id, now),
+    );
+    let totals = totals?.into_iter().next().map(|(_, totals)| totals).unwrap_or_default();
+    Ok(Rest { totals, budgets: budgets?, previous_token_end: grace_end?, read_time: now })
+}
+
+/// A key with everything that is shown of it, by a transaction that sees one state, or has locked the key.
+pub(super) async fn read(
+    session: &Session,
+    key_id: KeyId,
     now: DateTime<Utc>,
-) -> Result<KeyView, StorageError> {
-    let totals = usage::totals(session, &[key.key_id]).await?;
-    Ok(KeyView {
-        totals: totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default(),
-        budgets: budgets::of(session, Some(key.key_id), None, now).await?,
-        previous_token_end: secrets::grace_end(session, key.key_id, now).await?,
-        key_hash: None,
-        read_time: now,
-        key,
-    })
+) -> Result<Option<KeyView>, StorageError> {
+    let (key, rest) = tokio::join!(keys::get(session, key_id), rest(session, key_id, now));
+    let (key, rest) = (key?, rest?);
+    Ok(key.map(|key| rest.of(key)))
 }
 
 impl Admin {
@@ -49,14 +70,9 @@ impl Admin {
     /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
     pub async fn get_key(&self, key_id: KeyId) -> Result<KeyView, AdminError> {
         let now = self.settings.clock.now();
-        let found = self.store.snapshot("keys.get", move |session| {
-            Box::pin(async move {
-                match keys::get(session, key_id).await? {
-                    Some(key) => view(session, key, now).await.map(Some),
-                    None => Ok(None),
-                }
-            })
-        });
+        let found = self
+            .store
+            .snapshot("keys.get", move |session| Box::pin(async move { read(session, key_id, now).await }));
         found.await?.ok_or(AdminError::KeyNotFound(key_id))
     }
 
@@ -70,8 +86,10 @@ impl Admin {
             .write("keys.get_with_hash", move |session| {
                 Box::pin(async move {
                     // Locked: the hash must be that of the token that the key is shown with, whatever rotates.
-                    let key = keys::lock(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
-                    let mut shown = view(session, key, now).await?;
+                    let (key, rest) =
+                        tokio::join!(biased; keys::lock(session, key_id), rest(session, key_id, now));
+                    let key = key?.ok_or(AdminError::KeyNotFound(key_id))?;
+                    let mut shown = rest?.of(key);
                     shown.key_hash = secrets::current_hash(session, key_id).await?;
                     let line = AuditLine { action: "keys.get_hash", before: None, after: None };
                     let resource = Subject::Key(key_id).resource();
@@ -92,29 +110,25 @@ pub(super) struct Entry<'a> {
     pub(super) adds_tokens: bool,
 }
 
-/// A key after a change: its lines of the logs written, its revision taken, and read back.
+/// Ends the transaction of a change of a key, which is `shown` as it has left it: takes the revision, and writes the lines
+/// of the logs.
 ///
-/// `before` is the key as it was, and until when the token before its last rotation worked. The last call of a
-/// transaction that changes a key.
+/// `before` is the key as it was, and until when the token before its last rotation worked.
 pub(super) async fn finish(
     session: &mut Session,
     entry: Entry<'_>,
     before: Option<(&Key, Option<DateTime<Utc>>)>,
-    key_id: KeyId,
-    now: DateTime<Utc>,
-) -> Result<Written<KeyView>, AdminError> {
+    mut shown: KeyView,
+) -> Result<Written<KeyView>, StorageError> {
     let Entry { actor, action, adds_tokens } = entry;
-    let after = keys::get(session, key_id).await?.ok_or(AdminError::KeyNotFound(key_id))?;
-    let mut shown = view(session, after, now).await?;
     // Budgets are created with a key, and not changed by any other change of it.
     let line = AuditLine {
         action,
         before: before.map(|(key, grace_end)| snapshot::key_in_grace(key, &shown.budgets, grace_end)),
         after: Some(snapshot::key_in_grace(&shown.key, &shown.budgets, shown.previous_token_end)),
     };
-    let change = Change { subject: Subject::Key(key_id), adds_tokens, line };
+    let change = Change { subject: Subject::Key(shown.key.key_id), adds_tokens, line };
     let stamp = changes::record(session, actor, change).await?;
-    keys::stamp(session, key_id, stamp.at.revision).await?;
     shown.key.revision = stamp.at.revision;
     Ok(Written { resource: shown, stamp })
 }

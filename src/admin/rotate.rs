@@ -5,14 +5,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::change::{lock, not_deleted};
+use super::change::{lock, not_deleted, update};
 use super::create::{IssuedToken, MadeSecret, TRIES, is_taken, repetition};
 use super::idempotency::Attempt;
 use super::read::{Entry, KeyView, finish};
 use super::{Admin, AdminError, Etag, RequestId, Written};
 use crate::policy::KeyId;
 use crate::storage::changes::Actor;
-use crate::storage::{Session, keys, rotation, secrets};
+use crate::storage::{Session, rotation};
 use crate::token::{Token, os_rng};
 
 /// The longest grace of a token that is rotated away.
@@ -89,15 +89,14 @@ async fn rotate(
     now: DateTime<Utc>,
 ) -> Result<Written<KeyView>, AdminError> {
     let RotateKey { key_id, grace, ref etag, request_id: _ } = *request;
-    let before = lock(session, key_id, etag.as_ref()).await?;
+    let (before, ended) = lock(session, key_id, etag.as_ref(), now).await?;
     not_deleted(&before)?;
-    let ended = secrets::grace_end(session, key_id, now).await?;
     let grace_end = now.checked_add_signed(grace).filter(|end| *end > now);
     let secret_id = rotation::rotate(session, &made.of(key_id), grace_end, now).await?;
     made.store_digest(session, secret_id).await?;
     let mut after = before.clone();
     after.update_time = now;
-    keys::update(session, &after).await?;
+    let shown = update(session, &after, now).await?;
     let entry = Entry { actor, action: ACTION, adds_tokens: true };
-    finish(session, entry, Some((&before, ended)), key_id, now).await
+    Ok(finish(session, entry, Some((&before, ended)), shown).await?)
 }

@@ -2,9 +2,9 @@
 //! the other.
 //!
 //! It has a connection of its own. It **looks** when a notification comes or somebody is in a hurry ([`KeyCache::hurry`]):
-//! one statement, so that a change is applied soon. It **renews** every 250 ms, and at once when something was applied:
-//! then others read in its row how far it is, and the cache may be trusted for the staleness from before the renewal.
-//! What follows from what it reads is decided by [`Lease`].
+//! one statement, so that a change is applied soon. It **publishes** what was applied at once, by another one: then others
+//! read in its row how far it is. It **renews** every 250 ms: that is its sign of life, and the cache may be trusted for
+//! the staleness from before the renewal. What follows from what it reads is decided by [`Lease`].
 //!
 //! Everything takes at most a part of the staleness: a database that hangs is noticed while there is time to reach
 //! another.
@@ -148,6 +148,14 @@ impl Follower {
                     self.metrics.count(if news.is_some() { Renewal::Done } else { Renewal::Fenced });
                     self.metrics.took(clock::since(self.renewed));
                     self.lease.renewed(began, news)
+                }
+                (Next::Publish, Some(applied)) => {
+                    let id = self.id;
+                    let is_there = self.link().await?.publish(id, applied).await?;
+                    if !is_there {
+                        self.metrics.count(Renewal::Fenced);
+                    }
+                    self.lease.published(is_there)
                 }
                 (Next::Look, Some(applied)) => {
                     let news = self.link().await?.look(applied.revision).await?;

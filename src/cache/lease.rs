@@ -4,7 +4,8 @@
 //!   Anything else (another epoch, a head that went back, a gap, too many) drops everything and begins at that head.
 //! - Trust moves only with a renewal of the replica's row, and only where every line up to the head that the renewal
 //!   read is applied: it holds from the instant **before** the renewal. A mere look never moves it.
-//! - What was applied is said in the row at once, by another renewal.
+//! - What was applied is said in the row at once, by a statement that says nothing else: it moves no trust, and is no sign
+//!   of life. After a new beginning that is done by a renewal, since nothing is trusted before one.
 //! - A replica whose row is gone trusts nothing. It registers under another id, and reads the head only then: whoever
 //!   did not see its row before may have promised something that it has to know.
 
@@ -37,6 +38,8 @@ pub(super) enum Next {
     Register,
     /// Renew the row, at once.
     Renew,
+    /// Say in the row what is applied, at once.
+    Publish,
     /// Look whether there is something new.
     Look,
     /// Wait until the next renewal is due, or somebody is in a hurry.
@@ -81,15 +84,12 @@ impl Lease {
 
     /// Its row was renewed by a transaction that began after `began`, and read this; `None`: the row is gone.
     pub(super) fn renewed(&mut self, began: BootTime, news: Option<News>) -> Verdict {
-        let Some((head, lines)) = news else {
-            (self.applied, self.why) = (None, Restart::Fenced);
-            return Verdict { effect: Effect::Distrust, trust_until: None, next: Next::Register };
-        };
+        let Some((head, lines)) = news else { return self.fenced() };
         let effect = self.take(head, lines);
         let trusted = Some(began.plus(self.staleness));
         match effect {
             Effect::Nothing => Verdict { effect, trust_until: trusted, next: Next::Wait },
-            Effect::Apply(..) => Verdict { effect, trust_until: trusted, next: Next::Renew },
+            Effect::Apply(..) => Verdict { effect, trust_until: trusted, next: Next::Publish },
             // The row does not say yet where it is now.
             Effect::Restart(..) | Effect::Distrust => {
                 Verdict { effect, trust_until: None, next: Next::Renew }
@@ -100,8 +100,26 @@ impl Lease {
     /// It has looked, and read this.
     pub(super) fn looked(&mut self, (head, lines): News) -> Verdict {
         let effect = self.take(head, lines);
-        let next = if effect == Effect::Nothing { Next::Wait } else { Next::Renew };
+        let next = match effect {
+            Effect::Nothing => Next::Wait,
+            Effect::Apply(..) => Next::Publish,
+            Effect::Restart(..) | Effect::Distrust => Next::Renew,
+        };
         Verdict { effect, trust_until: None, next }
+    }
+
+    /// Its row says what is applied, if the row `is_there`.
+    pub(super) fn published(&mut self, is_there: bool) -> Verdict {
+        if !is_there {
+            return self.fenced();
+        }
+        Verdict { effect: Effect::Nothing, trust_until: None, next: Next::Wait }
+    }
+
+    /// Its row is gone.
+    fn fenced(&mut self) -> Verdict {
+        (self.applied, self.why) = (None, Restart::Fenced);
+        Verdict { effect: Effect::Distrust, trust_until: None, next: Next::Register }
     }
 
     /// What the lines between what is applied and `head` come to. From now on `head` is what is applied.
@@ -166,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_renewal_applies_is_said_by_another_one_at_once() {
+    fn what_a_renewal_applies_is_said_at_once() {
         let mut lease = following();
         let verdict = lease.renewed(BEGAN, Some((at(1, 12), lines(11..=12))));
         let effect = Effect::Apply(lines(11..=12), Revision::new(12).unwrap());
         let trust_until = Some(BEGAN.plus(STALENESS));
-        assert_eq!(verdict, Verdict { effect, trust_until, next: Next::Renew });
-        assert_eq!(lease.applied(), Some(at(1, 12)), "which is what the next one says");
+        assert_eq!(verdict, Verdict { effect, trust_until, next: Next::Publish });
+        assert_eq!(lease.applied(), Some(at(1, 12)), "which is what is said");
     }
 
     #[test]
@@ -182,19 +200,33 @@ mod tests {
         assert_eq!(lease.looked((at(1, 10), Vec::new())), nothing);
         let effect = Effect::Apply(lines(11..=11), Revision::new(11).unwrap());
         let verdict = lease.looked((at(1, 11), lines(11..=11)));
-        assert_eq!(verdict, Verdict { effect, trust_until: None, next: Next::Renew });
+        assert_eq!(verdict, Verdict { effect, trust_until: None, next: Next::Publish });
         assert_eq!(lease.looked((at(1, 11), Vec::new())), nothing, "once");
     }
 
     #[test]
-    fn a_replica_whose_row_is_gone_distrusts_and_registers_anew() {
+    fn what_was_applied_is_said_without_moving_the_trust() {
         let mut lease = following();
-        let verdict = lease.renewed(BEGAN, None);
-        assert_eq!(verdict, Verdict { effect: Effect::Distrust, trust_until: None, next: Next::Register });
-        assert_eq!(lease.applied(), None);
-        let again = lease.registered(at(1, 15));
-        let effect = Effect::Restart(at(1, 15), Restart::Fenced);
-        assert_eq!(again, Verdict { effect, trust_until: None, next: Next::Renew });
+        lease.looked((at(1, 11), lines(11..=11)));
+        let nothing = Verdict { effect: Effect::Nothing, trust_until: None, next: Next::Wait };
+        assert_eq!(lease.published(true), nothing);
+        assert_eq!(lease.applied(), Some(at(1, 11)));
+    }
+
+    #[test]
+    fn a_replica_whose_row_is_gone_distrusts_and_registers_anew() {
+        let finds_out: [fn(&mut Lease) -> Verdict; 2] =
+            [|lease| lease.renewed(BEGAN, None), |lease| lease.published(false)];
+        for find_out in finds_out {
+            let mut lease = following();
+            let verdict = find_out(&mut lease);
+            let expected = Verdict { effect: Effect::Distrust, trust_until: None, next: Next::Register };
+            assert_eq!(verdict, expected);
+            assert_eq!(lease.applied(), None);
+            let again = lease.registered(at(1, 15));
+            let effect = Effect::Restart(at(1, 15), Restart::Fenced);
+            assert_eq!(again, Verdict { effect, trust_until: None, next: Next::Renew });
+        }
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub async fn stamp(
     ids: &[BudgetId],
     revision: Revision,
 ) -> Result<(), StorageError> {
+    // All other changes wait meanwhile.
+    if ids.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     diesel::update(budgets::table.filter(budgets::budget_id.eq_any(ids)))
         .set(budgets::revision.eq(revision.get()))
@@ -94,6 +98,9 @@ pub async fn stamp_many(
     connection: &mut AsyncPgConnection,
     revisions: &[(BudgetId, Revision)],
 ) -> Result<(), StorageError> {
+    if revisions.is_empty() {
+        return Ok(());
+    }
     let (ids, revisions): (Vec<i64>, Vec<i64>) =
         revisions.iter().map(|(id, revision)| (id.get(), revision.get())).unzip();
     diesel::sql_query(
@@ -151,7 +158,7 @@ pub async fn insert_spent(
 /// # Errors
 /// [`StorageError`].
 pub async fn of(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     key_id: Option<KeyId>,
     user_id: Option<UserId>,
     now: DateTime<Utc>,
@@ -165,7 +172,7 @@ pub async fn of(
         )
         .order(budgets::budget_id)
         .select(BudgetRow::as_select())
-        .load(connection)
+        .load(&mut connection)
         .await?;
     with_balances(connection, rows, now).await
 }
@@ -190,7 +197,7 @@ pub async fn of_keys(
 }
 
 async fn with_balances(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     rows: Vec<BudgetRow>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Budget>, StorageError> {
@@ -199,7 +206,7 @@ async fn with_balances(
     }
     let ids: Vec<i64> = rows.iter().map(|row| row.budget_id).collect();
     let balances: Vec<(i64, DateTime<Utc>, i64, i64)> =
-        budget_periods::table.filter(budget_periods::budget_id.eq_any(ids)).load(connection).await?;
+        budget_periods::table.filter(budget_periods::budget_id.eq_any(ids)).load(&mut connection).await?;
     rows.into_iter().map(|row| row.into_budget(&balances, now)).collect()
 }
 

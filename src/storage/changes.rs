@@ -1,17 +1,19 @@
 //! Revision, change log and audit log: what every change writes in its own transaction.
 //!
 //! [`record`] must be the last thing that a transaction does: it increments the one-row revision counter,
-//! whose row lock then orders commits, so that revisions become visible in order.
+//! whose row lock then orders commits, so that revisions become visible in order. All of it is one statement, since all
+//! other changes wait from there to the commit.
 
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel::{ExpressionMethods as _, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use serde_json::Value;
 
-use super::schema::{audit_events, change_log, revision_counter};
+use super::prepared::Prepared;
+use super::schema::{audit_events, revision_counter};
 use super::{Epoch, ReadAt, StorageError, committed};
 use crate::policy::{KeyId, Revision, UserId};
 
@@ -129,7 +131,8 @@ impl StampRow {
     }
 }
 
-/// Takes the next revision and writes the lines of the change log and the audit log.
+/// Takes the next revision, puts it on the row of the subject, which is locked already (or is gone), and writes the lines
+/// of the change log and the audit log.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -142,8 +145,8 @@ pub async fn record(
     stamp.ok_or_else(|| StorageError::Defect("a change got no revision".to_owned()))
 }
 
-/// Takes one revision for each of `changes`, in their order, and writes their lines: [`record`] for many. The stamp is
-/// that of the last one; `None` where there is none.
+/// Takes one revision for each of `changes`, in their order: [`record`] for many, of different subjects. The stamp is that
+/// of the last one; `None` where there is none.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -157,63 +160,70 @@ pub async fn record_many(
     }
     let count = i64::try_from(changes.len())
         .map_err(|_| StorageError::Defect("more changes than revisions".to_owned()))?;
-    let stamp = take_revisions(connection, count).await?;
+    let last_change = changes.last().map(|change| (change.line.action, change.subject.resource()));
+    let stamp = write(connection, actor, count, changes).await?;
     let last = stamp.at.revision.get();
     let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
-    let last_change = changes.last().map(|change| (change.line.action, change.subject.resource()));
-    let mut lines = Vec::with_capacity(changes.len());
-    let mut events = Vec::with_capacity(changes.len());
-    for (revision, Change { subject, adds_tokens, line }) in revisions.iter().zip(changes) {
-        let (subject_name, subject_id) = subject.columns();
-        lines.push((
-            change_log::revision.eq(revision.get()),
-            change_log::subject.eq(subject_name),
-            change_log::subject_id.eq(subject_id),
-            change_log::adds_tokens.eq(adds_tokens),
-        ));
-        events.push((
-            audit_events::actor.eq(&actor.name),
-            audit_events::action.eq(line.action),
-            audit_events::resource.eq(subject.resource()),
-            audit_events::before.eq(line.before),
-            audit_events::after.eq(line.after),
-            audit_events::peer_address.eq(&actor.peer_address),
-            audit_events::request_id.eq(&actor.request_id),
-            audit_events::revision.eq(revision.get()),
-        ));
-    }
-    diesel::insert_into(change_log::table).values(lines).execute(connection).await?;
-    diesel::insert_into(audit_events::table).values(events).execute(connection).await?;
     if let (Some(revision), Some((action, resource))) = (revisions.last(), last_change) {
         committed::note(actor, action, &resource, *revision, revisions.len());
     }
     Ok((revisions, Some(stamp)))
 }
 
-/// Increments the revision counter by `count` and holds its row until the transaction ends: do nothing after it that
-/// may wait for another lock. Replicas that listen are woken by the commit.
-async fn take_revisions(connection: &mut AsyncPgConnection, count: i64) -> Result<Stamp, StorageError> {
-    let take = diesel::sql_query(format!(
-        "WITH taken AS (UPDATE revision_counter SET revision = revision + $1 RETURNING revision) \
-         SELECT revision, epoch.system, epoch.timeline, clock_timestamp() AS time, \
-             pg_notify('{CHANNEL}', revision::text) \
-         FROM taken CROSS JOIN (SELECT {}) AS epoch (system, timeline)",
-        Epoch::SQL
-    ));
-    take.bind::<BigInt, _>(count).get_result::<StampRow>(connection).await?.stamp()
+/// What [`write`] runs. It increments the revision counter and holds its row until the transaction ends, so that nothing
+/// after that may wait for another lock: the rows that get a revision are locked already, and inserts wait for nobody.
+/// Replicas that listen are woken by the commit.
+const WRITE: &str = "\
+    WITH taken AS (UPDATE revision_counter SET revision = revision + $1 WHERE only_row RETURNING revision), \
+    given AS (SELECT taken.revision - $1 + change.place AS revision, change.* FROM taken, \
+        unnest($2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
+        AS change (subject, subject_id, adds_tokens, action, resource, before, after, place)), \
+    key AS (UPDATE api_keys SET revision = given.revision FROM given \
+        WHERE given.subject = 'key' AND api_keys.key_id = given.subject_id), \
+    owner AS (UPDATE owners SET revision = given.revision FROM given \
+        WHERE given.subject = 'owner' AND owners.user_id = given.subject_id), \
+    line AS (INSERT INTO change_log (revision, subject, subject_id, adds_tokens) \
+        SELECT revision, subject, subject_id, adds_tokens FROM given), \
+    event AS (INSERT INTO audit_events \
+            (actor, action, resource, before, after, peer_address, request_id, revision) \
+        SELECT $9, action, resource, before, after, $10, $11, revision FROM given ORDER BY place) \
+    SELECT taken.revision, epoch.system, epoch.timeline, clock_timestamp() AS time, \
+        pg_notify($12, taken.revision::text) ";
+
+async fn write(
+    connection: &mut AsyncPgConnection,
+    actor: &Actor,
+    count: i64,
+    changes: Vec<Change>,
+) -> Result<Stamp, StorageError> {
+    let (subjects, ids): (Vec<_>, Vec<_>) = changes.iter().map(|change| change.subject.columns()).unzip();
+    let resources: Vec<_> = changes.iter().map(|change| change.subject.resource()).collect();
+    let adds_tokens: Vec<_> = changes.iter().map(|change| change.adds_tokens).collect();
+    let actions: Vec<_> = changes.iter().map(|change| change.line.action).collect();
+    let (before, after): (Vec<_>, Vec<_>) =
+        changes.into_iter().map(|change| (change.line.before, change.line.after)).unzip();
+    let text = format!("{WRITE} FROM taken CROSS JOIN (SELECT {}) AS epoch (system, timeline)", Epoch::SQL);
+    let query = diesel::sql_query(text).bind::<BigInt, _>(count);
+    let query = query.bind::<Array<Text>, _>(subjects).bind::<Array<BigInt>, _>(ids);
+    let query = query.bind::<Array<Bool>, _>(adds_tokens).bind::<Array<Text>, _>(actions);
+    let query = query.bind::<Array<Text>, _>(resources).bind::<Array<Nullable<Jsonb>>, _>(before);
+    let query = query.bind::<Array<Nullable<Jsonb>>, _>(after).bind::<Text, _>(&actor.name);
+    let query = query.bind::<Text, _>(&actor.peer_address).bind::<Text, _>(&actor.request_id);
+    Prepared(query.bind::<Text, _>(CHANNEL)).get_result::<StampRow>(connection).await?.stamp()
 }
 
 /// The stamp of a state that a transaction has read and not changed: `revision` is that of what it read.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn seen(connection: &mut AsyncPgConnection, revision: Revision) -> Result<Stamp, StorageError> {
+pub async fn seen(mut connection: &AsyncPgConnection, revision: Revision) -> Result<Stamp, StorageError> {
     let here = diesel::sql_query(format!(
         "SELECT $1 AS revision, epoch.system, epoch.timeline, clock_timestamp() AS time \
          FROM (SELECT {}) AS epoch (system, timeline)",
         Epoch::SQL
     ));
-    here.bind::<BigInt, _>(revision.get()).get_result::<StampRow>(connection).await?.stamp()
+    let here = Prepared(here.bind::<BigInt, _>(revision.get()));
+    here.get_result::<StampRow>(&mut connection).await?.stamp()
 }
 
 /// Writes a line of the audit log alone, for what changes nothing (a look at a hash).
@@ -309,8 +319,8 @@ pub async fn since(
         Epoch::SQL
     ));
     let last = after.get().saturating_add(limit);
-    let rows: Vec<LineRow> =
-        query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(last).load(connection).await?;
+    let query = Prepared(query.bind::<BigInt, _>(after.get()).bind::<BigInt, _>(last));
+    let rows: Vec<LineRow> = query.load(connection).await?;
     let first = rows.as_slice().first();
     let first = first.ok_or_else(|| StorageError::Defect("there is no revision counter".to_owned()))?;
     let head = ReadAt { epoch: Epoch::new(first.system, first.timeline), revision: parse(first.head)? };

@@ -49,13 +49,14 @@ pub(super) fn note(actor: &Actor, action: &'static str, resource: &str, revision
     let _is_gathered = NOTES.try_with(|notes| notes.borrow_mut().changes.push(change()));
 }
 
-/// Notes that a statement failed, which mostly ends the transaction.
+/// Notes that a statement failed, which ends the transaction. The first one counts: those that were sent together with it
+/// fail because of it.
 pub(super) fn note_failure(kind: ErrorKind) {
-    let _is_gathered = NOTES.try_with(|notes| notes.borrow_mut().failure = Some(kind));
+    let _is_gathered = NOTES.try_with(|notes| _ = notes.borrow_mut().failure.get_or_insert(kind));
 }
 
 impl Notes {
-    /// The last failure of a statement. A constraint that refuses is a use case's way to find out.
+    /// The first failure of a statement. A constraint that refuses is a use case's way to find out.
     pub(super) fn failure(&self) -> Option<ErrorKind> {
         self.failure.filter(|kind| *kind != ErrorKind::Constraint)
     }

@@ -1,5 +1,5 @@
-//! A connection that follows the change log: woken by notifications, and one transaction that renews the replica's row
-//! and reads what is new.
+//! A connection that follows the change log: woken by notifications; one statement that reads what is new and one that
+//! says so in the replica's row; and one transaction that renews the row and reads.
 //!
 //! It is no connection of the pool's: it listens for as long as it lives, and has to work while the pool is busy. Behind
 //! a pooler that hands connections around no notification arrives; nothing rests on one.
@@ -66,6 +66,15 @@ impl Following {
     /// [`StorageError`].
     pub async fn look(&mut self, after: Revision) -> Result<News, StorageError> {
         bounded(self.patience, changes::since(&mut self.session, after, LINES_MAX + 1)).await
+    }
+
+    /// Says in a replica's row that it has applied `applied`; `false` where the row is gone. Renews nothing, and may be
+    /// forgotten by a database that crashes.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the row may say so all the same.
+    pub async fn publish(&mut self, id: ReplicaId, applied: ReadAt) -> Result<bool, StorageError> {
+        bounded(self.patience, replicas::publish(&mut self.session, id, applied)).await
     }
 
     /// Where the log stands. Renews nothing.

@@ -10,6 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::StorageError;
+use super::prepared::Prepared;
 use super::schema::idempotent_requests;
 use crate::policy::KeyId;
 
@@ -78,10 +79,9 @@ pub async fn complete(
     key_id: KeyId,
 ) -> Result<(), StorageError> {
     let RequestName { caller, method, request_id } = name;
-    diesel::update(idempotent_requests::table.find((caller, method, request_id)))
-        .set(idempotent_requests::key_id.eq(key_id.get()))
-        .execute(connection)
-        .await?;
+    let update = diesel::update(idempotent_requests::table.find((caller, method, request_id)))
+        .set(idempotent_requests::key_id.eq(key_id.get()));
+    Prepared(update).execute(connection).await?;
     Ok(())
 }
 

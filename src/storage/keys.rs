@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt};
+use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
 use super::key_rows::{GivenKeyRow, KeyColumns, KeyRow};
+use super::prepared::Prepared;
 use super::schema::{api_keys, key_secrets, owners};
-use crate::policy::{Description, Key, KeyId, NewKey, Revision};
+use crate::policy::{Description, Key, KeyId, NewKey};
 
 /// Inserts a key and returns its id. Its secret follows ([`super::secrets::insert`]).
 ///
@@ -24,7 +25,7 @@ pub async fn insert(
             KeyColumns::of_new(key)?,
             api_keys::created_at.eq(now),
             api_keys::updated_at.eq(now),
-            // Set by `stamp`, once the transaction has its revision.
+            // `changes::record` sets it.
             api_keys::revision.eq(0),
         ))
         .returning(api_keys::key_id)
@@ -148,92 +149,57 @@ pub async fn standings(
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn get(connection: &mut AsyncPgConnection, key_id: KeyId) -> Result<Option<Key>, StorageError> {
+pub async fn get(mut connection: &AsyncPgConnection, key_id: KeyId) -> Result<Option<Key>, StorageError> {
     let row: Option<(KeyRow, String, Option<DateTime<Utc>>)> = api_keys::table
         .inner_join(key_secrets::table.on(key_secrets::key_id.eq(api_keys::key_id)))
         .left_join(owners::table.on(owners::user_id.eq(api_keys::user_id)))
         .filter(api_keys::key_id.eq(key_id.get()))
         .filter(key_secrets::is_current)
         .select((KeyRow::as_select(), key_secrets::key_prefix, owners::disabled_at.nullable()))
-        .first(connection)
+        .first(&mut connection)
         .await
         .optional()?;
     row.map(|(row, prefix, disabled)| row.into_key(prefix, disabled.is_some())).transpose()
 }
 
-/// Locks a key's row until the transaction ends, then reads it.
+/// Locks a key's row until the transaction ends, and reads the key as it is then.
+///
+/// Both are sent at once, and what is sent later is carried out later: it sees what those have committed whom the lock
+/// waited for. So whatever else is joined with this, behind it and `biased`, is of the locked key too.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn lock(connection: &mut AsyncPgConnection, key_id: KeyId) -> Result<Option<Key>, StorageError> {
+pub async fn lock(connection: &AsyncPgConnection, key_id: KeyId) -> Result<Option<Key>, StorageError> {
+    let (locked, key) = tokio::join!(biased; lock_row(connection, key_id), get(connection, key_id));
+    Ok(if locked? { key? } else { None })
+}
+
+/// Whether there is one.
+async fn lock_row(mut connection: &AsyncPgConnection, key_id: KeyId) -> Result<bool, StorageError> {
     let locked: Option<i64> = api_keys::table
         .filter(api_keys::key_id.eq(key_id.get()))
         .select(api_keys::key_id)
         .for_update()
-        .first(connection)
+        .first(&mut connection)
         .await
         .optional()?;
-    match locked {
-        Some(_) => get(connection, key_id).await,
-        None => Ok(None),
-    }
+    Ok(locked.is_some())
 }
 
 /// Writes everything of a locked key that an administrator can set or bring about, but for its secrets.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn update(connection: &mut AsyncPgConnection, key: &Key) -> Result<(), StorageError> {
-    let changed = diesel::update(api_keys::table.find(key.key_id.get()))
-        .set((
-            KeyColumns::of_key(key)?,
-            api_keys::revoked_at.eq(key.revoke_time),
-            api_keys::revoke_reason.eq(Description::as_str(&key.revoke_reason)),
-            api_keys::deleted_at.eq(key.delete_time),
-            api_keys::purge_at.eq(key.purge_time),
-            api_keys::updated_at.eq(key.update_time),
-        ))
-        .execute(connection)
-        .await?;
-    expect_one(changed, key.key_id)
-}
-
-/// Puts the revision of a change on its key. The key's row is locked already, so this waits for nothing
-/// while the revision row is held.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn stamp(
-    connection: &mut AsyncPgConnection,
-    key_id: KeyId,
-    revision: Revision,
-) -> Result<(), StorageError> {
-    let changed = diesel::update(api_keys::table.find(key_id.get()))
-        .set(api_keys::revision.eq(revision.get()))
-        .execute(connection)
-        .await?;
-    expect_one(changed, key_id)
-}
-
-/// [`stamp`] for many keys, each with its own revision.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn stamp_many(
-    connection: &mut AsyncPgConnection,
-    revisions: &[(KeyId, Revision)],
-) -> Result<(), StorageError> {
-    let (ids, revisions): (Vec<i64>, Vec<i64>) =
-        revisions.iter().map(|(id, revision)| (id.get(), revision.get())).unzip();
-    diesel::sql_query(
-        "UPDATE api_keys SET revision = stamp.revision \
-         FROM unnest($1, $2) AS stamp (key_id, revision) WHERE api_keys.key_id = stamp.key_id",
-    )
-    .bind::<Array<BigInt>, _>(ids)
-    .bind::<Array<BigInt>, _>(revisions)
-    .execute(connection)
-    .await?;
-    Ok(())
+pub async fn update(mut connection: &AsyncPgConnection, key: &Key) -> Result<(), StorageError> {
+    let update = diesel::update(api_keys::table.find(key.key_id.get())).set((
+        KeyColumns::of_key(key)?,
+        api_keys::revoked_at.eq(key.revoke_time),
+        api_keys::revoke_reason.eq(Description::as_str(&key.revoke_reason)),
+        api_keys::deleted_at.eq(key.delete_time),
+        api_keys::purge_at.eq(key.purge_time),
+        api_keys::updated_at.eq(key.update_time),
+    ));
+    expect_one(Prepared(update).execute(&mut connection).await?, key.key_id)
 }
 
 fn expect_one(changed: usize, key_id: KeyId) -> Result<(), StorageError> {

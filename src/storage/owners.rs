@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
+use super::prepared::Prepared;
 use super::schema::{api_keys, owners};
 use super::statement::plan_by_index;
 use crate::policy::{Owner, RateLimits, RateWindows, Revision, UserId};
@@ -85,10 +86,21 @@ pub async fn known(
 /// # Errors
 /// [`StorageError`].
 pub async fn lock(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     user_id: UserId,
     now: DateTime<Utc>,
 ) -> Result<Owner, StorageError> {
+    // Sent at once, carried out one after the other.
+    let (made, row) = tokio::join!(biased; make(connection, user_id, now), lock_row(connection, user_id));
+    made?;
+    row?.into_owner()
+}
+
+async fn make(
+    mut connection: &AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
     diesel::insert_into(owners::table)
         .values((
             owners::user_id.eq(user_id.get()),
@@ -97,15 +109,14 @@ pub async fn lock(
             owners::updated_at.eq(now),
         ))
         .on_conflict_do_nothing()
-        .execute(connection)
+        .execute(&mut connection)
         .await?;
-    let row: OwnerRow = owners::table
-        .find(user_id.get())
-        .select(OwnerRow::as_select())
-        .for_update()
-        .first(connection)
-        .await?;
-    row.into_owner()
+    Ok(())
+}
+
+async fn lock_row(mut connection: &AsyncPgConnection, user_id: UserId) -> Result<OwnerRow, StorageError> {
+    let row = owners::table.find(user_id.get()).select(OwnerRow::as_select()).for_update();
+    Ok(row.first(&mut connection).await?)
 }
 
 /// Writes when a locked owner was disabled.
@@ -118,11 +129,9 @@ pub async fn set_disabled(
     disable_time: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<(), StorageError> {
-    let changed = diesel::update(owners::table.find(user_id.get()))
-        .set((owners::disabled_at.eq(disable_time), owners::updated_at.eq(now)))
-        .execute(connection)
-        .await?;
-    expect_one(changed, user_id)
+    let update = diesel::update(owners::table.find(user_id.get()))
+        .set((owners::disabled_at.eq(disable_time), owners::updated_at.eq(now)));
+    expect_one(Prepared(update).execute(connection).await?, user_id)
 }
 
 /// Writes the limits of a locked owner.
@@ -135,19 +144,16 @@ pub async fn set_limits(
     limits: RateLimits,
     now: DateTime<Utc>,
 ) -> Result<(), StorageError> {
-    let changed = diesel::update(owners::table.find(user_id.get()))
-        .set((
-            owners::requests_per_minute.eq(limits.requests.per_minute),
-            owners::requests_per_hour.eq(limits.requests.per_hour),
-            owners::requests_per_day.eq(limits.requests.per_day),
-            owners::tokens_per_minute.eq(limits.tokens.per_minute),
-            owners::tokens_per_hour.eq(limits.tokens.per_hour),
-            owners::tokens_per_day.eq(limits.tokens.per_day),
-            owners::updated_at.eq(now),
-        ))
-        .execute(connection)
-        .await?;
-    expect_one(changed, user_id)
+    let update = diesel::update(owners::table.find(user_id.get())).set((
+        owners::requests_per_minute.eq(limits.requests.per_minute),
+        owners::requests_per_hour.eq(limits.requests.per_hour),
+        owners::requests_per_day.eq(limits.requests.per_day),
+        owners::tokens_per_minute.eq(limits.tokens.per_minute),
+        owners::tokens_per_hour.eq(limits.tokens.per_hour),
+        owners::tokens_per_day.eq(limits.tokens.per_day),
+        owners::updated_at.eq(now),
+    ));
+    expect_one(Prepared(update).execute(connection).await?, user_id)
 }
 
 /// The rows of some owners, those that have one.
@@ -243,32 +249,16 @@ pub async fn key_counts(
     Ok(rows.into_iter().map(|row| row.count).collect())
 }
 
-/// Puts the revision of a change on its locked owner.
-///
-/// # Errors
-/// [`StorageError`].
-pub async fn stamp(
-    connection: &mut AsyncPgConnection,
-    user_id: UserId,
-    revision: Revision,
-) -> Result<(), StorageError> {
-    let changed = diesel::update(owners::table.find(user_id.get()))
-        .set(owners::revision.eq(revision.get()))
-        .execute(connection)
-        .await?;
-    expect_one(changed, user_id)
-}
-
 /// How many keys of an owner are not deleted.
 ///
 /// # Errors
 /// [`StorageError`].
-pub async fn key_count(connection: &mut AsyncPgConnection, user_id: UserId) -> Result<i64, StorageError> {
+pub async fn key_count(mut connection: &AsyncPgConnection, user_id: UserId) -> Result<i64, StorageError> {
     let count = api_keys::table
         .filter(api_keys::user_id.eq(user_id.get()))
         .filter(api_keys::deleted_at.is_null())
         .count()
-        .get_result(connection)
+        .get_result(&mut connection)
         .await?;
     Ok(count)
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use diesel_async::TransactionManager as _;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -21,8 +20,6 @@ use super::connect::Connector;
 use super::{StorageError, committed};
 use crate::metrics::{Connections, Gauge, Kind, StoreMetrics};
 use crate::{call, clock};
-
-type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
 /// What a closure that is given a connection returns: `Box::pin(async move { ... })`.
 pub type Work<'c, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'c>>;
@@ -43,13 +40,14 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 
-/// Every transaction sets these for itself, so that they hold whatever the server's or the role's
-/// defaults are, and behind a pooler that hands connections around.
+/// How a transaction begins, in one go. Each sets these for itself, so that they hold whatever the server's or the
+/// role's defaults are, and behind a pooler that hands connections around.
 ///
 /// - `synchronous_commit`: what is acknowledged is on disk.
 /// - `idle_in_transaction_session_timeout`: a replica that is stopped in mid-transaction must not hold
 ///   the revision row.
-const LOCAL_SETTINGS: &str = "SET LOCAL synchronous_commit = on; \
+const BEGIN: &str = "BEGIN; \
+     SET LOCAL synchronous_commit = on; \
      SET LOCAL statement_timeout = '8s'; \
      SET LOCAL lock_timeout = '4s'; \
      SET LOCAL idle_in_transaction_session_timeout = '1s'";
@@ -150,8 +148,12 @@ impl Store {
     /// A connection with a transaction that has the local settings every one of ours has.
     async fn begin(&self) -> Result<Connection, StorageError> {
         let mut connection = self.connection().await?;
-        Transactions::begin_transaction(&mut *connection).await?;
-        connection.batch_execute(LOCAL_SETTINGS).await?;
+        let begun = AnsiTransactionManager::begin_transaction_sql(&mut *connection, BEGIN).await;
+        if let Err(error) = begun {
+            // Nobody knows how much of it was done.
+            drop(Connection::take(connection));
+            return Err(error.into());
+        }
         Ok(connection)
     }
 
@@ -312,12 +314,12 @@ where
 {
     match f(connection).await {
         Ok(value) => {
-            Transactions::commit_transaction(connection).await.map_err(StorageError::from)?;
+            AnsiTransactionManager::commit_transaction(connection).await.map_err(StorageError::from)?;
             Ok(value)
         }
         Err(error) => {
             // What cannot be rolled back is a broken connection, which the pool discards.
-            if let Err(rollback) = Transactions::rollback_transaction(connection).await {
+            if let Err(rollback) = AnsiTransactionManager::rollback_transaction(connection).await {
                 tracing::warn!(error = %rollback, "a rollback failed");
             }
             Err(error)

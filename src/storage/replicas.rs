@@ -14,6 +14,7 @@ use diesel::sql_types::{BigInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
+use super::prepared::Prepared;
 use super::schema::replicas;
 use super::{Epoch, ReadAt, StorageError, changes};
 
@@ -118,7 +119,28 @@ pub async fn beat(
     );
     let update = update.bind::<SqlUuid, _>(id.0).bind::<BigInt, _>(applied.epoch.system());
     let update = update.bind::<BigInt, _>(applied.epoch.timeline()).bind::<BigInt, _>(applied.revision.get());
-    Ok(update.bind::<BigInt, _>(millis(staleness)).execute(connection).await? > 0)
+    Ok(Prepared(update.bind::<BigInt, _>(millis(staleness))).execute(connection).await? > 0)
+}
+
+/// Says in a replica's own row how far it is, and nothing else: no sign of life; `false` where the row is gone.
+///
+/// By itself, outside a transaction, and not waiting for the disk (ADR 0025): a database that crashes may forget it, and
+/// then others wait for longer. The setting is the statement's, so that it ends with it also behind a pooler.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn publish(
+    connection: &mut AsyncPgConnection,
+    id: ReplicaId,
+    applied: ReadAt,
+) -> Result<bool, StorageError> {
+    let update = diesel::sql_query(
+        "UPDATE replicas SET system_identifier = $2, timeline = $3, applied = $4 WHERE replica_id = $1 \
+         RETURNING set_config('synchronous_commit', 'off', true)",
+    );
+    let update = update.bind::<SqlUuid, _>(id.0).bind::<BigInt, _>(applied.epoch.system());
+    let update = update.bind::<BigInt, _>(applied.epoch.timeline()).bind::<BigInt, _>(applied.revision.get());
+    Ok(Prepared(update).execute(connection).await? > 0)
 }
 
 /// Every replica.
@@ -127,9 +149,11 @@ pub async fn beat(
 /// [`StorageError`].
 pub async fn list(connection: &mut AsyncPgConnection) -> Result<Vec<Replica>, StorageError> {
     // The clock runs on after the state was taken: who adds to this time adds to one that is not too early.
-    let list =
-        diesel::sql_query("SELECT *, clock_timestamp() AS read_time FROM replicas ORDER BY replica_id");
-    let rows: Vec<Row> = list.load(connection).await?;
+    let list = diesel::sql_query(
+        "SELECT replica_id, system_identifier, timeline, applied, beat, staleness_ms, \
+             clock_timestamp() AS read_time FROM replicas ORDER BY replica_id",
+    );
+    let rows: Vec<Row> = Prepared(list).load(connection).await?;
     rows.iter().map(Row::replica).collect()
 }
 

@@ -9,6 +9,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
+use super::prepared::Prepared;
 use super::schema::key_secrets;
 use super::secrets::{NewSecret, SecretId, insert};
 use crate::policy::KeyId;
@@ -45,10 +46,9 @@ pub async fn rotate(
     diesel::delete(of_key.filter(diesel::dsl::not(key_secrets::is_current))).execute(connection).await?;
     match grace_end {
         Some(end) => {
-            diesel::update(of_key.filter(key_secrets::is_current))
-                .set((key_secrets::is_current.eq(false), key_secrets::expire_at.eq(end)))
-                .execute(connection)
-                .await?;
+            let update = diesel::update(of_key.filter(key_secrets::is_current))
+                .set((key_secrets::is_current.eq(false), key_secrets::expire_at.eq(end)));
+            Prepared(update).execute(connection).await?;
         }
         None => {
             diesel::delete(of_key.filter(key_secrets::is_current)).execute(connection).await?;

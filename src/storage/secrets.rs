@@ -208,7 +208,7 @@ pub async fn add_digests(
 /// # Errors
 /// [`StorageError`].
 pub async fn grace_end(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     key_id: KeyId,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, StorageError> {
@@ -216,7 +216,7 @@ pub async fn grace_end(
         .filter(key_secrets::key_id.eq(key_id.get()))
         .filter(key_secrets::expire_at.gt(now))
         .select(key_secrets::expire_at)
-        .first(connection)
+        .first(&mut connection)
         .await
         .optional()?;
     Ok(end.flatten())

@@ -26,14 +26,14 @@ struct UsageRow {
 /// # Errors
 /// [`StorageError`].
 pub async fn totals(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     keys: &[KeyId],
 ) -> Result<Vec<(KeyId, KeyTotals)>, StorageError> {
     let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
     let rows: Vec<UsageRow> = key_usage::table
         .filter(key_usage::key_id.eq_any(ids))
         .select(UsageRow::as_select())
-        .load(connection)
+        .load(&mut connection)
         .await?;
     let totals = rows.into_iter().filter_map(|row| {
         let totals = KeyTotals {

@@ -3,6 +3,7 @@
 mod following;
 mod mutations;
 mod propagation;
+mod round_trips;
 
 use keystile::grpc::pb;
 

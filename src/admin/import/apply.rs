@@ -12,7 +12,7 @@ use crate::admin::enclava::{ImportedKey, SyncAction, sync_action};
 use crate::admin::snapshot;
 use crate::policy::{AccessRule, BudgetId, Key, UserId};
 use crate::storage::changes::{self, AuditLine, Change, Stamp, Subject};
-use crate::storage::{Session, StorageError, Store, budgets, keys, owners, rotation};
+use crate::storage::{Session, StorageError, Store, budgets, keys, rotation};
 
 /// Ends the transaction.
 enum Aborted {
@@ -92,13 +92,9 @@ async fn apply_in(
         after: Some(snapshot::key(&after, &budgets_after)),
     };
     lines.push(Change { subject: Subject::Key(key_id), adds_tokens: true, line });
-    let (mut revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
-    let of_key = revisions.pop().ok_or_else(|| StorageError::Defect("no revision".to_owned()))?;
-    for (user_id, revision) in users.iter().zip(revisions) {
-        owners::stamp(session, *user_id, revision).await?;
-    }
-    keys::stamp(session, key_id, of_key).await?;
-    budgets::stamp(session, budget.as_slice(), of_key).await?;
+    let (revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
+    let of_key = revisions.last().ok_or_else(|| StorageError::Defect("no revision".to_owned()))?;
+    budgets::stamp(session, budget.as_slice(), *of_key).await?;
     Ok(Applied { owners_disabled: users, stamp })
 }
 

@@ -12,7 +12,7 @@ use crate::admin::snapshot;
 use crate::policy::{BudgetId, BudgetSubject, Key, KeyId, Period, UserId};
 use crate::storage::changes::{self, AuditLine, Change, Stamp, Subject};
 use crate::storage::secrets::NewSecret;
-use crate::storage::{Session, StorageError, Store, budgets, keys, owners, secrets, usage};
+use crate::storage::{Session, StorageError, Store, budgets, keys, secrets, usage};
 
 /// What came of an insertion.
 #[derive(Debug, Default)]
@@ -112,19 +112,11 @@ async fn insert_in(
     }
     let subjects: Vec<Subject> = lines.iter().map(|change| change.subject).collect();
     let (revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
-    let mut of_keys = Vec::with_capacity(new.len());
-    let mut of_budgets = Vec::with_capacity(new_budgets.len());
-    for (subject, revision) in subjects.into_iter().zip(revisions) {
-        match subject {
-            Subject::Owner(user_id) => owners::stamp(session, user_id, revision).await?,
-            Subject::Key(key_id) => {
-                of_keys.push((key_id, revision));
-                of_budgets.extend(new_budgets.get(&key_id).map(|budget_id| (*budget_id, revision)));
-            }
-        }
-    }
-    keys::stamp_many(session, &of_keys).await?;
-    budgets::stamp_many(session, &of_budgets).await?;
+    let of_budgets = subjects.into_iter().zip(revisions).filter_map(|(subject, revision)| match subject {
+        Subject::Owner(_) => None,
+        Subject::Key(key_id) => Some((*new_budgets.get(&key_id)?, revision)),
+    });
+    budgets::stamp_many(session, &of_budgets.collect::<Vec<_>>()).await?;
     Ok(Inserted { keys: inserted, owners_disabled, refused: BTreeMap::new(), stamp })
 }
 

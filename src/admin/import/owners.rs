@@ -68,9 +68,6 @@ pub(super) async fn disable_unknown(
     }
     let users: Vec<UserId> = disabled.iter().map(|owner| owner.user_id).collect();
     let lines = disabled.into_iter().map(Disabled::into_change).collect();
-    let (revisions, stamp) = changes::record_many(session, actor, lines).await?;
-    for (user_id, revision) in users.iter().zip(revisions) {
-        owners::stamp(session, *user_id, revision).await?;
-    }
+    let (_, stamp) = changes::record_many(session, actor, lines).await?;
     Ok((users, stamp))
 }

@@ -17,6 +17,8 @@ use super::TestDatabase;
 
 /// PostgreSQL's NotificationResponse.
 const NOTIFICATION: u8 = b'A';
+/// PostgreSQL's ParseComplete.
+const PREPARED: u8 = b'1';
 /// How a client asks for notifications.
 const LISTEN: &[u8] = b"LISTEN ";
 
@@ -38,6 +40,14 @@ struct Flow {
     late_by: Duration,
 }
 
+/// What has been seen on all connections.
+#[derive(Debug, Default)]
+struct Counts {
+    left_out: AtomicU64,
+    round_trips: AtomicU64,
+    prepared: AtomicU64,
+}
+
 /// The proxy; ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -45,7 +55,7 @@ pub struct Proxy {
     pub url: String,
     flow: watch::Sender<Flow>,
     last: watch::Receiver<u64>,
-    left_out: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     task: JoinHandle<()>,
 }
 
@@ -70,9 +80,9 @@ impl Proxy {
         };
         let (flow, flows) = watch::channel(open);
         let (count, last) = watch::channel(0);
-        let left_out = Arc::default();
-        let task = tokio::spawn(accept(listener, flows, count, Arc::clone(&left_out)));
-        Self { url: format!("postgres://{ROLE}@{address}/{database}"), flow, last, left_out, task }
+        let counts = Arc::default();
+        let task = tokio::spawn(accept(listener, flows, count, Arc::clone(&counts)));
+        Self { url: format!("postgres://{ROLE}@{address}/{database}"), flow, last, counts, task }
     }
 
     /// From now on nothing moves, also on new connections, though they are taken.
@@ -120,7 +130,17 @@ impl Proxy {
 
     /// How many notifications did not arrive.
     pub fn left_out(&self) -> u64 {
-        self.left_out.load(Ordering::Relaxed)
+        self.counts.left_out.load(Ordering::Relaxed)
+    }
+
+    /// How often a client has said something after it had been answered.
+    pub fn round_trips(&self) -> u64 {
+        self.counts.round_trips.load(Ordering::Relaxed)
+    }
+
+    /// How many statements were prepared.
+    pub fn prepared(&self) -> u64 {
+        self.counts.prepared.load(Ordering::Relaxed)
     }
 }
 
@@ -134,7 +154,7 @@ async fn accept(
     listener: TcpListener,
     flow: watch::Receiver<Flow>,
     count: watch::Sender<u64>,
-    left_out: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 ) {
     // Aborts all of them with this task.
     let mut connections = JoinSet::new();
@@ -143,7 +163,7 @@ async fn accept(
         client.set_nodelay(true).unwrap();
         count.send_modify(|count| *count += 1);
         let number = *count.borrow();
-        let (mut flow, left_out) = (flow.clone(), Arc::clone(&left_out));
+        let (mut flow, counts) = (flow.clone(), Arc::clone(&counts));
         if flow.borrow().is_cut {
             continue;
         }
@@ -153,7 +173,12 @@ async fn accept(
             let Ok(server) = UnixStream::connect(socket).await else { return };
             let (client_reads, client_writes) = client.into_split();
             let (server_reads, server_writes) = server.into_split();
-            let connection = Connection { number, listens: AtomicBool::default(), left_out };
+            let connection = Connection {
+                number,
+                listens: AtomicBool::default(),
+                is_answered: AtomicBool::default(),
+                counts,
+            };
             let asks = pump(client_reads, server_writes, &connection, flow.clone());
             let answers = pump_messages(server_reads, client_writes, &connection, flow.clone());
             // Either side may go at any time: that is what is being tested.
@@ -170,7 +195,9 @@ struct Connection {
     number: u64,
     /// Its client has asked for notifications.
     listens: AtomicBool,
-    left_out: Arc<AtomicU64>,
+    /// What its client said last was answered.
+    is_answered: AtomicBool,
+    counts: Arc<Counts>,
 }
 
 /// Waits until the bytes of a connection may move; `false`: never.
@@ -195,6 +222,9 @@ async fn pump(
         }
         if !may_move(&mut flow, connection.number).await {
             return Ok(());
+        }
+        if connection.is_answered.swap(false, Ordering::Relaxed) {
+            connection.counts.round_trips.fetch_add(1, Ordering::Relaxed);
         }
         to.write_all(&buffer[..length]).await?;
     }
@@ -223,11 +253,15 @@ async fn pump_messages(
         if !may_move(&mut flow, connection.number).await {
             return Ok(());
         }
+        connection.is_answered.store(true, Ordering::Relaxed);
         let mut passing = Vec::new();
         while let Some(message) = messages.next() {
             if message[0] == NOTIFICATION && flow.borrow().is_silent {
-                connection.left_out.fetch_add(1, Ordering::Relaxed);
+                connection.counts.left_out.fetch_add(1, Ordering::Relaxed);
             } else {
+                if message[0] == PREPARED {
+                    connection.counts.prepared.fetch_add(1, Ordering::Relaxed);
+                }
                 passing.extend(message);
             }
         }
