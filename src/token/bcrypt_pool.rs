@@ -2,7 +2,7 @@
 //!
 //! bcrypt takes tens of milliseconds of a core on purpose, so it never runs on the async threads, never more
 //! than `threads` times at once, and never lets more than `queue_max` callers wait: what comes on top is
-//! refused at once, so that a flood of unknown tokens sheds itself.
+//! refused at once, so that a flood of unknown tokens sheds itself. Its threads step back behind all others.
 //!
 //! bcrypt reads 72 bytes of a password at most, a closing NUL included where there is room, and goes round
 //! where it is shorter. So a longer one would be cut, and one with a NUL inside may equal another (`ab` and
@@ -15,9 +15,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{io, thread};
 
-use tokio::sync::{Semaphore, TryAcquireError};
-use tokio::task::spawn_blocking;
+#[cfg(target_os = "linux")]
+use rustix::process::{getpriority_process, setpriority_process};
+use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
 use super::{BcryptCost, InvalidKeyHash, KeyHash, Token};
 use crate::clock;
@@ -29,6 +31,9 @@ mod tests;
 
 /// The most bytes that bcrypt reads.
 const MAX_LEN: usize = 72;
+/// What its threads are nicer by than the others: they have a third of their weight.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 5;
 
 /// Runs bcrypt, bounded. Clones share their threads, their queue and their counts.
 #[derive(Clone, Debug)]
@@ -70,6 +75,9 @@ pub enum BcryptError {
     /// The computation panicked; its thread is free again.
     #[error("bcrypt panicked")]
     Panicked,
+    /// There is no thread to run it on.
+    #[error("no thread for bcrypt could be started")]
+    Thread(#[source] io::Error),
     /// The runtime is shutting down.
     #[error("bcrypt was stopped: the process is shutting down")]
     Stopped,
@@ -175,17 +183,33 @@ impl BcryptPool {
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| BcryptError::Stopped)?;
         drop(waiting);
         let metrics = Arc::clone(&self.metrics);
-        let running = spawn_blocking(move || {
-            let _permits = (thread, place);
-            let _running = Gauge::hold(&metrics.running);
-            let began = clock::monotonic_now();
-            let answer = work();
-            metrics.durations.observe(clock::since(began));
-            answer
-        });
-        running
-            .await
-            .map_err(|error| if error.is_panic() { BcryptError::Panicked } else { BcryptError::Stopped })
+        let (tell, told) = oneshot::channel();
+        let run = move || {
+            step_back();
+            let answer = {
+                let _permits = (thread, place);
+                let _running = Gauge::hold(&metrics.running);
+                let began = clock::monotonic_now();
+                let answer = work();
+                metrics.durations.observe(clock::since(began));
+                answer
+            };
+            // Whoever has gone away is not told.
+            let _gone = tell.send(answer);
+        };
+        // A thread costs a thousandth of what it is for.
+        thread::Builder::new().name("bcrypt".to_owned()).spawn(run).map_err(BcryptError::Thread)?;
+        told.await.map_err(|_| BcryptError::Panicked)
+    }
+}
+
+/// Lets the rest of the service have the processors first: what takes milliseconds must not wait behind what takes fifty
+/// of them. Where nothing else wants to run, it costs no time.
+fn step_back() {
+    // On Linux a thread has a priority of its own; elsewhere it would be the process's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = getpriority_process(None).and_then(|own| setpriority_process(None, own + NICE)) {
+        tracing::debug!(error = %error, "a thread for bcrypt keeps its priority");
     }
 }
 

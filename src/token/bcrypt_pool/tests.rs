@@ -190,6 +190,15 @@ async fn a_panic_is_an_error_and_loses_no_thread() {
     assert_eq!((pool.threads.available_permits(), pool.places.available_permits()), (1, 1));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn its_threads_step_back_behind_the_others() {
+    let own = getpriority_process(None).unwrap();
+    let of_bcrypt = pool(1, 0).run(|| getpriority_process(None).unwrap()).await.unwrap();
+    assert_eq!(of_bcrypt, (own + NICE).min(19));
+    assert_eq!(getpriority_process(None).unwrap(), own);
+}
+
 #[test]
 fn any_bounds_can_be_made() {
     let pool = pool(usize::MAX, usize::MAX);
