@@ -199,7 +199,10 @@ fn a_restart_drops_everything_and_trusts_nothing() {
 #[test]
 fn it_is_trusted_until_the_instant_and_not_at_it() {
     let cache = cache();
-    cache.trust_until(BootTime::now());
+    let instant = BootTime::now();
+    cache.trust_until(instant);
+    assert!(cache.view_at(BootTime::from_nanos(instant.as_nanos() - 1)).is_some());
+    assert!(cache.view_at(instant).is_none());
     assert!(cache.view().is_none());
     cache.trust_until(BootTime::now().plus(SOON));
     assert!(cache.view().is_some());
