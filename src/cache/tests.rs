@@ -287,6 +287,25 @@ fn one_of_many_loads_an_old_entry_anew() {
 }
 
 #[test]
+fn a_revision_is_applied_when_the_last_of_its_lines_has_dropped_what_it_names() {
+    let cache = cache();
+    for round in 0..20_i64 {
+        let (first, last) = (101 + round * 10_000, 100 + (round + 1) * 10_000);
+        cache.admit(token(1), at(first - 1), Some(&proven(1, 9, 50))).unwrap();
+        assert!(is_there(&cache, &token(1)));
+        let mut lines: Vec<Line> = (first..last).map(|number| of_key(number, 2)).collect();
+        lines.push(of_key(last, 1));
+        thread::scope(|scope| {
+            scope.spawn(|| cache.apply(&lines, revision(last)));
+            while cache.view().unwrap().revision() < revision(last) {
+                std::hint::spin_loop();
+            }
+            assert!(!is_there(&cache, &token(1)), "round {round}");
+        });
+    }
+}
+
+#[test]
 fn what_is_looked_up_is_never_older_than_the_revision_that_was_applied_before() {
     const KEYS: i64 = 8;
     // Of each key, the revision of its last change: the store.

@@ -3,12 +3,13 @@
 //! No service, and nobody who follows: what a follower does, the tests do.
 
 mod admitted;
+mod applied;
 mod later;
 mod trust_ended;
 mod ways;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,9 +24,9 @@ use keystile::storage::secrets::ProvenKey;
 use keystile::storage::{Store, secrets};
 use keystile::token::{BcryptPool, Brand, Pepper, PepperId, Peppers, Presented, os_rng};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, eventually};
 use crate::proving::{COST, import};
 
 const TOKEN: &str = "sk-older-0001-abcdefghijkl";
@@ -35,6 +36,45 @@ const KEY: i64 = 101;
 const HOLD_LOADS: &str = "BEGIN; LOCK TABLE key_secrets IN ACCESS EXCLUSIVE MODE";
 /// Nothing that was proven by bcrypt can be stored.
 const HOLD_PROOFS: &str = "BEGIN; SELECT 1 FROM key_secrets FOR UPDATE";
+
+/// Holds up whoever makes an entry of memory, until it is opened.
+struct Gate {
+    /// Whether somebody has come, and whether it is open.
+    state: Mutex<(bool, bool)>,
+    opened: Condvar,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self { state: Mutex::new((false, false)), opened: Condvar::new() }
+    }
+
+    fn pass(&self) {
+        block_in_place(|| {
+            let mut state = self.state.lock().unwrap();
+            state.0 = true;
+            drop(self.opened.wait_while(state, |(_, is_open)| !*is_open).unwrap());
+        });
+    }
+
+    async fn until_entered(&self) {
+        eventually("an entry is made", async || self.state.lock().unwrap().0).await;
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.opened.notify_all();
+    }
+}
+
+/// Opens a gate when it is dropped: also a test that fails has an end.
+struct Opening(&'static Gate);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
 
 /// What decides, on a database that has the key of [`TOKEN`].
 struct Deciding {

@@ -138,6 +138,38 @@ async fn a_repeated_request_is_waited_for_too() {
     replicas.first.stop().await;
 }
 
+/// An owner who is disabled already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_an_owner_that_changes_nothing_is_waited_for_too() {
+    let replicas = Replicas::with(["--propagation-wait=100ms"]).await;
+    let (proxy, second) = replicas.behind_proxy([]).await;
+    proxy.stall();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let disable = pb::DisableOwnerRequest { user_id: 1, ..Default::default() };
+        let answer = replicas.first.keys().disable_owner(disable).await.unwrap().into_inner();
+        told.push((answer.revision, answer.propagation.unwrap().complete));
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(!told[1].1);
+    proxy.resume();
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_renews_its_row_is_never_given_up() {
+    let replicas = Replicas::with([]).await;
+    let url = replicas.database.url();
+    let second = replicas.another(&url, ["--max-staleness=3s"]).await;
+    // More than twice its staleness and a tenth.
+    eventually("renewed", async || replicas.count("staleness_ms = 3000 AND beat > 32").await == 1).await;
+    assert_eq!(metric(&replicas.first, "keystile_replicas_collected_total"), 0.0);
+    assert_eq!(metric(&second, "keystile_renewals_total{outcome=\"fenced\"}"), 0.0);
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_callers_deadline_ends_the_wait_before_it_comes() {
     let replicas = Replicas::with(["--propagation-wait=60s"]).await;

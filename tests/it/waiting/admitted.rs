@@ -1,27 +1,19 @@
 //! What a load has read is judged for everybody who waits for it, and nobody joins it after that.
 
-use std::sync::{Condvar, Mutex};
-
 use bytes::Bytes;
 use keystile::cache::{LoadError, Loaded, ReadAt, Wanted};
 use keystile::policy::KeyId;
 use keystile::storage::Epoch;
 use keystile::storage::secrets::ProvenKey;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
 
-use super::{Deciding, HOLD_LOADS, KEY};
+use super::{Deciding, Gate, HOLD_LOADS, KEY, Opening};
 use crate::harness::eventually;
 
-/// Whether an entry is being made, and whether that may go on. Entries are made after the load was judged.
-static MAKING: Mutex<(bool, bool)> = Mutex::new((false, false));
-static MOVED: Condvar = Condvar::new();
+static GATE: Gate = Gate::new();
 
 fn slowly(_key: &ProvenKey) -> Bytes {
-    block_in_place(|| {
-        let mut making = MAKING.lock().unwrap();
-        making.0 = true;
-        drop(MOVED.wait_while(making, |(_, may_go_on)| !*may_go_on).unwrap());
-    });
+    GATE.pass();
     Bytes::new()
 }
 
@@ -34,12 +26,13 @@ async fn nobody_joins_a_load_that_was_judged() {
     };
     let metrics = &deciding.metrics;
     let first = load();
-    eventually("it is judged", async || MAKING.lock().unwrap().0).await;
+    // Entries are made after the load was judged.
+    let opening = Opening(&GATE);
+    GATE.until_entered().await;
     let second = load();
     eventually("the second asks", async || metrics.queued.get() + metrics.joined.get() == 2).await;
     let joined = metrics.joined.get();
-    MAKING.lock().unwrap().1 = true;
-    MOVED.notify_all();
+    drop(opening);
     assert_eq!(joined, 0, "what it would be given may have been changed since it was judged");
     for load in [first, second] {
         assert!(matches!(load.await.unwrap(), Ok(Loaded::Key(_))));
