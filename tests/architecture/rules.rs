@@ -24,10 +24,8 @@ pub fn clock_reads(file: &SourceFile) -> Vec<String> {
 
 /// Leases count by a clock that runs on while the machine sleeps. On Linux the monotonic clock does not.
 pub fn lease_clock(file: &SourceFile) -> Vec<String> {
-    let code = file.code.split("#[cfg(test)]").next().unwrap_or_default();
-    let Some((_, boot_time)) = code.split_once("impl BootTime") else {
-        return vec!["there is no BootTime".to_owned()];
-    };
+    let boot_time = file.code.split_once("impl BootTime").and_then(|(_, rest)| rest.split_once("\n}"));
+    let Some((boot_time, _)) = boot_time else { return vec!["there is no BootTime".to_owned()] };
     let read = "#[cfg(target_os = \"linux\")]\n        let id = rustix::time::ClockId::Boottime;";
     let is_read = file.text.contains(read) && boot_time.contains("clock_gettime(id)");
     let is_alone = boot_time.matches("ClockId::").count() == 2 && !boot_time.contains("monotonic_now()");
