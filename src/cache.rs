@@ -179,7 +179,10 @@ impl KeyCache {
     /// What a decision begins with, after its request was received; `None` where the cache must not be trusted.
     #[must_use]
     pub fn view(&self) -> Option<View<'_>> {
-        let now = BootTime::now();
+        self.view_at(BootTime::now())
+    }
+
+    fn view_at(&self, now: BootTime) -> Option<View<'_>> {
         // In this order: what is looked up after it is at least as new.
         let is_trusted = now.as_nanos() < self.trusted_until.load(Ordering::SeqCst);
         is_trusted.then(|| View { cache: self, revision: self.applied(), now })

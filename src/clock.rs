@@ -119,3 +119,21 @@ impl ManualClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that has never slept cannot tell the clocks apart: there, it is seen under
+    /// `unshare --time --boottime 1000`, and by the rule in `tests/architecture`.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn boot_time_runs_on_while_the_machine_sleeps() {
+        let read = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
+        };
+        let (before, now, after) = (read(), BootTime::now().as_nanos(), read());
+        assert!(before <= now && now <= after, "{before} {now} {after}");
+    }
+}

@@ -3,11 +3,18 @@
 use super::prove::{Freshness, Whose};
 use super::warnings::{self, Warning};
 use super::{AuthorizeError, Authorizer, Proof};
+use crate::cache::{ReadAt, TooOld};
 use crate::call;
 use crate::policy::{Budget, KeyState, KeyTotals, Reason, Revision};
-use crate::storage::secrets::{self, ProvenKey};
+use crate::storage::secrets::{self, Found, ProvenKey};
 use crate::storage::{budgets, usage};
 use crate::token::{Digest, Presented};
+
+/// What was read and was changed meanwhile is read again so many times at most.
+const TRIES_MAX: u32 = 3;
+
+/// A key with what it has used, and the budgets that it is under.
+type Whole = (ProvenKey, KeyTotals, Vec<Budget>);
 
 /// A key's own view.
 #[derive(Clone, Debug)]
@@ -53,21 +60,11 @@ impl Authorizer {
         };
         let digests = inner.peppers.digests(presented.bytes());
         let digests: Vec<Digest> = digests.into_iter().map(|(_, digest)| digest).collect();
-        let now = inner.clock.now();
-        let read = inner.store.snapshot("introspect", move |session| {
-            Box::pin(async move {
-                let found = secrets::find_by_digests(session, &digests).await?;
-                let revision = found.revision;
-                let Some((_, key)) = found.keys.into_iter().next() else { return Ok((None, revision)) };
-                let key = key?;
-                let (key_id, user_id) = (key.key.key_id, key.key.user_id);
-                let totals = usage::totals(session, &[key_id]).await?;
-                let totals = totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default();
-                let budgets = budgets::of(session, Some(key_id), Some(user_id), now).await?;
-                Ok((Some((key, totals, budgets)), revision))
-            })
-        });
-        let (found, revision) = read.await?;
+        let (found, revision) = self.read_whole(&digests).await?;
+        // Time has passed.
+        if !inner.cache.is_trusted() {
+            return Err(AuthorizeError::StateTooOld);
+        }
         // After the state was read.
         let now = inner.clock.now();
         let is_usable =
@@ -86,5 +83,33 @@ impl Authorizer {
         };
         let warnings = warnings::of(&known, now);
         Ok(Introspection { key: Some((key, state)), reason, totals, budgets, warnings, revision })
+    }
+
+    /// The key of one of `digests` with what it has used, in state that passes the fill rule: the connection may lead to
+    /// a database that another one has taken the place of.
+    async fn read_whole(&self, digests: &[Digest]) -> Result<(Option<Whole>, Revision), AuthorizeError> {
+        let inner = &*self.0;
+        for _ in 0..TRIES_MAX {
+            let (digests, now) = (digests.to_vec(), inner.clock.now());
+            let read = inner.store.snapshot("introspect", move |session| {
+                Box::pin(async move {
+                    let Found { epoch, revision, keys } = secrets::find_by_digests(session, &digests).await?;
+                    let at = ReadAt { epoch, revision };
+                    let Some((_, key)) = keys.into_iter().next() else { return Ok((None, at)) };
+                    let key = key?;
+                    let (key_id, user_id) = (key.key.key_id, key.key.user_id);
+                    let totals = usage::totals(session, &[key_id]).await?;
+                    let totals = totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default();
+                    let budgets = budgets::of(session, Some(key_id), Some(user_id), now).await?;
+                    Ok((Some((key, totals, budgets)), at))
+                })
+            });
+            let (found, at) = read.await?;
+            match inner.cache.may_use(at, found.as_ref().map(|(key, ..)| key)) {
+                Ok(()) => return Ok((found, at.revision)),
+                Err(TooOld) => inner.cache.hurry(),
+            }
+        }
+        Err(AuthorizeError::StateTooOld)
     }
 }

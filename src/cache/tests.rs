@@ -199,7 +199,10 @@ fn a_restart_drops_everything_and_trusts_nothing() {
 #[test]
 fn it_is_trusted_until_the_instant_and_not_at_it() {
     let cache = cache();
-    cache.trust_until(BootTime::now());
+    let instant = BootTime::now();
+    cache.trust_until(instant);
+    assert!(cache.view_at(BootTime::from_nanos(instant.as_nanos() - 1)).is_some());
+    assert!(cache.view_at(instant).is_none());
     assert!(cache.view().is_none());
     cache.trust_until(BootTime::now().plus(SOON));
     assert!(cache.view().is_some());
@@ -281,6 +284,25 @@ fn one_of_many_loads_an_old_entry_anew() {
     let view = cache.view().unwrap();
     assert!(view.claims_refresh(&key));
     assert!(!view.claims_refresh(&key));
+}
+
+#[test]
+fn a_revision_is_applied_when_the_last_of_its_lines_has_dropped_what_it_names() {
+    let cache = cache();
+    for round in 0..20_i64 {
+        let (first, last) = (101 + round * 10_000, 100 + (round + 1) * 10_000);
+        cache.admit(token(1), at(first - 1), Some(&proven(1, 9, 50))).unwrap();
+        assert!(is_there(&cache, &token(1)));
+        let mut lines: Vec<Line> = (first..last).map(|number| of_key(number, 2)).collect();
+        lines.push(of_key(last, 1));
+        thread::scope(|scope| {
+            scope.spawn(|| cache.apply(&lines, revision(last)));
+            while cache.view().unwrap().revision() < revision(last) {
+                std::hint::spin_loop();
+            }
+            assert!(!is_there(&cache, &token(1)), "round {round}");
+        });
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn the_tests_that_security_names_are_there() {
 
 #[test]
 fn the_tests_that_the_proof_of_freshness_names_are_there() {
-    look_for_tests("docs/freshness-proof.md", "| Rule |", 9);
+    look_for_tests("docs/freshness-proof.md", "| Rule |", 40);
     look_for_tests("docs/freshness-proof.md", "| Fault |", 8);
 }
 

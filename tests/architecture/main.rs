@@ -52,6 +52,11 @@ fn clocks_are_read_in_one_place() {
 }
 
 #[test]
+fn leases_count_by_a_clock_that_runs_on_while_the_machine_sleeps() {
+    hold(&[tree::file("src/clock.rs")], rules::lease_clock);
+}
+
+#[test]
 fn a_module_is_a_file_of_its_name() {
     hold(&tree::rust_files(&["src", "tests", "benches"]), rules::mod_rs);
 }

@@ -22,6 +22,16 @@ pub fn clock_reads(file: &SourceFile) -> Vec<String> {
     found.map(|read| format!("{read}: take a Clock")).collect()
 }
 
+/// Leases count by a clock that runs on while the machine sleeps. On Linux the monotonic clock does not.
+pub fn lease_clock(file: &SourceFile) -> Vec<String> {
+    let boot_time = file.code.split_once("impl BootTime").and_then(|(_, rest)| rest.split_once("\n}"));
+    let Some((boot_time, _)) = boot_time else { return vec!["there is no BootTime".to_owned()] };
+    let read = "#[cfg(target_os = \"linux\")]\n        let id = rustix::time::ClockId::Boottime;";
+    let is_read = file.text.contains(read) && boot_time.contains("clock_gettime(id)");
+    let is_alone = boot_time.matches("ClockId::").count() == 2 && !boot_time.contains("monotonic_now()");
+    if is_read && is_alone { Vec::new() } else { vec!["BootTime reads another clock".to_owned()] }
+}
+
 /// `foo.rs` beside `foo/`, so that every open file has a name of its own.
 pub fn mod_rs(file: &SourceFile) -> Vec<String> {
     let is_mod_rs = file.path.rsplit('/').next() == Some("mod.rs");
@@ -139,6 +149,20 @@ mod tests {
         expect(clock_reads, "src/a.rs", "let t = Instant::now(); SystemTime::now();", 2);
         expect(clock_reads, "src/a.rs", "// Utc::now is not for here", 0);
         expect(clock_reads, CLOCK, "Utc::now()", 0);
+    }
+
+    #[test]
+    fn a_lease_clock_that_stands_still_is_found() {
+        let clock = crate::tree::file(CLOCK).text;
+        expect(lease_clock, CLOCK, &clock, 0);
+        expect(lease_clock, CLOCK, &clock.replace("ClockId::Boottime", "ClockId::Monotonic"), 1);
+        expect(
+            lease_clock,
+            CLOCK,
+            &clock.replace("clock_gettime(id)", "clock_gettime(ClockId::Realtime)"),
+            1,
+        );
+        expect(lease_clock, CLOCK, "", 1);
     }
 
     #[test]

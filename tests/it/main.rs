@@ -59,5 +59,6 @@ mod streaming;
 mod tls;
 mod traces;
 mod updating;
+mod waiting;
 mod watching;
 mod wire;

@@ -1,6 +1,7 @@
 //! Several replicas on one database: how they follow its changes, and how they come and go.
 
 mod following;
+mod leases;
 mod mutations;
 mod propagation;
 mod round_trips;

@@ -48,10 +48,14 @@ async fn next_key(watched: &mut Streaming<pb::WatchKeysResponse>) -> (i64, pb::K
     (told.revision, told.key.unwrap())
 }
 
-async fn rename(app: &App, key_id: i64, display_name: &str) -> pb::Key {
+async fn try_rename(app: &App, key_id: i64, display_name: &str) -> Result<pb::Key, Status> {
     let key = Some(pb::Key { key_id, display_name: display_name.to_owned(), ..Default::default() });
     let update = pb::UpdateKeyRequest { key, ..Default::default() };
-    app.keys().update_key(update).await.unwrap().into_inner().key.unwrap()
+    Ok(app.keys().update_key(update).await?.into_inner().key.unwrap())
+}
+
+async fn rename(app: &App, key_id: i64, display_name: &str) -> pb::Key {
+    try_rename(app, key_id, display_name).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

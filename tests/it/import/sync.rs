@@ -19,6 +19,16 @@ async fn imported() -> Setup {
     setup
 }
 
+/// Replicas remember which tokens are nobody's.
+#[tokio::test]
+async fn whatever_an_import_brings_may_make_an_unknown_token_known() {
+    let setup = imported().await;
+    setup.source.sql(CHANGE).await;
+    assert_eq!(counts(&setup.sync().await), [0, 0, 1, 0]);
+    let lines = "SELECT adds_tokens::text AS line FROM change_log WHERE subject = 'key'";
+    assert_eq!(setup.target.lines(lines).await, ["true", "true"], "a new key, and one that was changed");
+}
+
 #[tokio::test]
 async fn a_later_change_is_applied_once() {
     let setup = imported().await;

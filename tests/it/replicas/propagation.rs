@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keystile::clock::Clock;
 use keystile::grpc::pb;
 use tokio::task::JoinSet;
-use tonic::Request;
+use tonic::{Code, Request};
 
 use super::{Replicas, key, metric, revoke};
 use crate::harness::{App, eventually};
@@ -79,6 +79,42 @@ async fn a_change_that_a_hanging_replica_may_not_have_says_from_when_it_is_certa
     replicas.first.stop().await;
 }
 
+/// The row of a replica that follows nothing.
+fn row(timeline: &str, applied: i64, staleness_ms: i64) -> String {
+    format!(
+        "INSERT INTO replicas (replica_id, address, system_identifier, timeline, applied, beat, staleness_ms) \
+         SELECT gen_random_uuid(), 'elsewhere', system_identifier, {timeline}, {applied}, 1, {staleness_ms} FROM replicas \
+         WHERE address <> 'elsewhere'"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_certain_after_the_largest_staleness_from_its_commit_on() {
+    let app = App::builder().flags(["--propagation-wait=100ms"]).start().await;
+    let key_id = key(&app).await;
+    for seconds in [100, 200, 150] {
+        app.database.sql(&row("timeline", 0, seconds * 1_000)).await;
+    }
+    // A replica may renew its lease as long as the commit is on its way.
+    app.database
+        .sql(
+            "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON change_log DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION linger()",
+        )
+        .await;
+    let (revision, propagation) = revoke(&app, key_id).await;
+    assert!(!propagation.complete);
+    let certain_by = time(&propagation.certain_by.unwrap());
+    let begun =
+        app.database.json(&format!("SELECT committed_at FROM change_log WHERE revision = {revision}")).await;
+    let begun: DateTime<Utc> = serde_json::from_value(begun[0]["committed_at"].clone()).unwrap();
+    let after = certain_by - begun;
+    assert!(after >= TimeDelta::seconds(222), "two seconds, 200, and a tenth of them: {after}");
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_request_is_waited_for_too() {
     let replicas = Replicas::with(["--propagation-wait=100ms"]).await;
@@ -102,16 +138,60 @@ async fn a_repeated_request_is_waited_for_too() {
     replicas.first.stop().await;
 }
 
+/// An owner who is disabled already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_an_owner_that_changes_nothing_is_waited_for_too() {
+    let replicas = Replicas::with(["--propagation-wait=100ms"]).await;
+    let (proxy, second) = replicas.behind_proxy([]).await;
+    proxy.stall();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let disable = pb::DisableOwnerRequest { user_id: 1, ..Default::default() };
+        let answer = replicas.first.keys().disable_owner(disable).await.unwrap().into_inner();
+        told.push((answer.revision, answer.propagation.unwrap().complete));
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(!told[1].1);
+    proxy.resume();
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_renews_its_row_is_never_given_up() {
+    let replicas = Replicas::with([]).await;
+    let url = replicas.database.url();
+    let second = replicas.another(&url, ["--max-staleness=3s"]).await;
+    // More than twice its staleness and a tenth.
+    eventually("renewed", async || replicas.count("staleness_ms = 3000 AND beat > 32").await == 1).await;
+    assert_eq!(metric(&replicas.first, "keystile_replicas_collected_total"), 0.0);
+    assert_eq!(metric(&second, "keystile_renewals_total{outcome=\"fenced\"}"), 0.0);
+    second.stop().await;
+    replicas.first.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_callers_deadline_ends_the_wait_before_it_comes() {
     let replicas = Replicas::with(["--propagation-wait=60s"]).await;
     let key_id = key(&replicas.first).await;
     let (proxy, second) = replicas.behind_proxy(["--max-staleness=5m"]).await;
     proxy.stall();
-    let mut request = Request::new(pb::RevokeKeyRequest { key_id, ..Default::default() });
-    request.set_timeout(Duration::from_secs(3));
-    let answer = replicas.first.keys().revoke_key(request).await.unwrap().into_inner();
-    assert!(!answer.propagation.unwrap().complete);
+    // Once is enough: a machine that has no time for an answer may miss its deadline.
+    eventually("an answer before the deadline", async || {
+        let mut request = Request::new(pb::RevokeKeyRequest { key_id, ..Default::default() });
+        request.set_timeout(Duration::from_secs(2));
+        match replicas.first.keys().revoke_key(request).await {
+            Ok(answer) => {
+                assert!(!answer.into_inner().propagation.unwrap().complete);
+                true
+            }
+            Err(late) => {
+                assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
+                false
+            }
+        }
+    })
+    .await;
     proxy.resume();
     second.stop().await;
     replicas.first.stop().await;
@@ -141,16 +221,10 @@ async fn a_replica_that_goes_without_a_word_is_given_up_after_its_staleness_and_
 async fn a_row_of_another_epoch_does_not_count() {
     let app = App::builder().flags(["--propagation-wait=100ms"]).start().await;
     let key_id = key(&app).await;
-    let row = |timeline: &str, applied: i64| {
-        format!(
-            "INSERT INTO replicas (replica_id, address, system_identifier, timeline, applied, beat, staleness_ms) \
-             SELECT gen_random_uuid(), 'elsewhere', system_identifier, {timeline}, {applied}, 1, 300000 FROM replicas"
-        )
-    };
-    app.database.sql(&row("timeline + 1", 1_000_000)).await;
+    app.database.sql(&row("timeline + 1", 1_000_000, 300_000)).await;
     assert!(!revoke(&app, key_id).await.1.complete);
     app.database.sql("DELETE FROM replicas WHERE address = 'elsewhere'").await;
-    app.database.sql(&row("timeline", 1_000_000)).await;
+    app.database.sql(&row("timeline", 1_000_000, 300_000)).await;
     assert!(revoke(&app, key_id).await.1.complete);
     app.stop().await;
 }

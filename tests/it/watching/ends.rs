@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use keystile::embedded::DATABASE;
 use keystile::grpc::pb;
 use tonic::{Code, Request, Streaming};
 
-use super::{head, next, rename, soon, watch, watch_as};
-use crate::harness::{App, Proxy, TestDatabase, eventually, status_reason};
+use super::{head, next, rename, soon, try_rename, watch, watch_as};
+use crate::harness::{
+    App, OwnCluster, Proxy, Standby, TestDatabase, eventually, number, socket, status_reason,
+};
 
 async fn end(watched: &mut Streaming<pb::WatchKeysResponse>) -> (Code, String) {
     let status = soon(watched.message()).await.expect_err("the end");
@@ -67,6 +70,40 @@ async fn a_watch_that_the_log_leaves_behind_ends() {
     // A database that was set back to an older backup.
     app.database.sql("UPDATE revision_counter SET revision = revision - 1").await;
     assert_eq!(end(&mut watched).await, (Code::OutOfRange, "REVISION_OUT_OF_RANGE".into()));
+    app.stop().await;
+}
+
+/// Nothing is lost, and nothing has changed since; but the same revisions may come to mean something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_when_another_database_takes_the_place_of_its_own() {
+    let mut primary = OwnCluster::start().await;
+    let standby = Standby::of(&primary).await;
+    let proxy = Proxy::to(socket(&primary.url()).await, DATABASE).await;
+    let app = App::builder().url(&proxy.url).start().await;
+    let mut watched = watch(&app, 0).await;
+    let (key, _) = app.create_any().await;
+    let told = next(&mut watched).await;
+    assert_eq!(told.key.as_ref(), Some(&key));
+    let head = "SELECT revision FROM revision_counter";
+    eventually("the standby has it", async || number(&standby.url(), head).await == told.revision).await;
+    standby.cut_off().await;
+    proxy.cut();
+    primary.kill().await;
+    standby.promote().await;
+    assert_eq!(number(&standby.url(), head).await, told.revision);
+    proxy.lead_to(&standby.socket());
+    proxy.mend();
+    assert_eq!(end(&mut watched).await, (Code::OutOfRange, "REVISION_OUT_OF_RANGE".into()));
+    // Whoever has listed the keys anew goes on from there.
+    let mut again = None;
+    eventually("it can be watched again", async || {
+        again = watch_as(&app, &app.admin_token, told.revision).await.ok();
+        again.is_some()
+    })
+    .await;
+    eventually("changes can be made again", async || try_rename(&app, key.key_id, "next").await.is_ok())
+        .await;
+    assert_eq!(next(&mut again.unwrap()).await.revision, told.revision + 1);
     app.stop().await;
 }
 

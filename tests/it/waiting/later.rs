@@ -1,0 +1,47 @@
+//! The wall clock is read after the state: what ended during a wait has ended.
+
+use chrono::TimeDelta;
+
+use super::ways::Way;
+use super::{Deciding, HOLD_LOADS, HOLD_PROOFS, KEY, question};
+
+/// The key ends while a call waits for what `hold` holds.
+async fn assert_expired(deciding: &Deciding, hold: &str, way: Way) {
+    let end = deciding.clock.now() + TimeDelta::hours(1);
+    deciding.database.sql(&format!("UPDATE api_keys SET expire_at = '{end}' WHERE key_id = {KEY}")).await;
+    let call = way.go(deciding.authorizer.clone());
+    let hours_pass = async || deciding.clock.advance(TimeDelta::hours(2));
+    let answer = deciding.meanwhile(hold, call, hours_pass).await.unwrap();
+    let expected = match way {
+        Way::Authorize | Way::FilterModels | Way::Introspect => "Some(KeyExpired)",
+        Way::Caller => "Unknown",
+        Way::Certificate => "Certificate",
+    };
+    assert_eq!(answer, expected, "{way:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_while_it_is_loaded_has_ended() {
+    let deciding = Deciding::new().await;
+    deciding.give_digest().await;
+    for way in Way::ALL {
+        deciding.begin_anew().await;
+        assert_expired(&deciding, HOLD_LOADS, way).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_while_it_is_proven_has_ended() {
+    for way in Way::BY_BCRYPT {
+        let deciding = Deciding::new().await;
+        assert_expired(&deciding, HOLD_PROOFS, way).await;
+    }
+}
+
+/// Its key is in memory, and is read whole from the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_while_it_is_read_for_itself_has_ended() {
+    let deciding = Deciding::new().await;
+    deciding.authorizer.authorize(question()).await.unwrap();
+    assert_expired(&deciding, HOLD_LOADS, Way::Introspect).await;
+}
