@@ -114,11 +114,18 @@ pub async fn import(
             if let Some(change) = run.last_change {
                 let replicas = Replicas::of_command(store.clone());
                 run.report.propagation = Some(replicas.wait_for(change, None).await);
+                if let Err(error) = analyze(store).await {
+                    tracing::warn!(error = %error, "the tables were not analyzed; autovacuum does it in some minutes");
+                }
             }
             Ok(run.report)
         }
         Err(cause) => Err(ImportStopped { so_far: Box::new(run.report), cause }),
     }
+}
+
+async fn analyze(store: &Store) -> Result<(), StorageError> {
+    keys::analyze(&mut *store.connection().await?).await
 }
 
 struct Run<'a> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 
 use super::StorageError;
 use super::key_rows::{GivenKeyRow, KeyColumns, KeyRow};
@@ -74,6 +74,16 @@ pub async fn reserve_ids_up_to(connection: &mut AsyncPgConnection, last: KeyId) 
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Tells the planner how large the tables of keys are by now. After very many rows at once: statements that connections
+/// keep were planned for the tables as they were, and are planned anew then.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn analyze(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
+    let analyze = "ANALYZE api_keys, key_secrets, key_digests, key_usage, owners";
+    Ok(connection.batch_execute(analyze).await?)
 }
 
 /// What an import has to know of a key that is here.

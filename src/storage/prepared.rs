@@ -1,8 +1,9 @@
 //! Statements that a connection prepares once.
 //!
-//! diesel keeps most of what its query builder makes prepared, but takes every `sql_query` and every update for one that is
-//! not seen again: it is prepared, run and dropped, which is a way to the database and back more. [`Prepared`] says that
-//! the text is fixed.
+//! diesel keeps most of what its query builder makes prepared, but takes every `sql_query`, every update and whatever has a
+//! piece of SQL in it for one that is not seen again: it is prepared, planned, run and dropped, which is a way to the
+//! database and back more, and for a join of five tables most of what it costs there. [`Prepared`] says that the text is
+//! fixed.
 //!
 //! - The text must not come from values: every text is kept for as long as the connection lives.
 //! - It names its columns: after a migration that adds one, a kept `SELECT *` fails on every connection that knows it.
@@ -10,7 +11,6 @@
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::Untyped;
 
 /// A statement with all its values, whose text is fixed.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,6 @@ impl<Q> QueryId for Prepared<Q> {
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Q> Query for Prepared<Q> {
-    type SqlType = Untyped;
+impl<Q: Query> Query for Prepared<Q> {
+    type SqlType = Q::SqlType;
 }

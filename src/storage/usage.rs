@@ -6,6 +6,7 @@ use diesel::sql_types::{Array, BigInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::StorageError;
+use super::prepared::Prepared;
 use super::schema::{api_keys, key_usage};
 use crate::policy::{KeyId, KeyTotals};
 
@@ -106,7 +107,7 @@ pub async fn add_uses(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Resu
     let ids: Vec<i64> = uses.iter().map(|uses| uses.key_id.get()).collect();
     let counts: Vec<i64> = uses.iter().map(|uses| uses.count).collect();
     let times: Vec<DateTime<Utc>> = uses.iter().map(|uses| uses.last_used_time).collect();
-    diesel::sql_query(
+    let add = diesel::sql_query(
         "INSERT INTO key_usage AS usage (key_id, authorized_count, last_used_at) \
          SELECT * FROM unnest($1, $2, $3) AS uses (key_id, count, last) ORDER BY key_id \
          ON CONFLICT (key_id) DO UPDATE SET \
@@ -115,8 +116,7 @@ pub async fn add_uses(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Resu
     )
     .bind::<Array<BigInt>, _>(ids)
     .bind::<Array<BigInt>, _>(counts)
-    .bind::<Array<Timestamptz>, _>(times)
-    .execute(connection)
-    .await?;
+    .bind::<Array<Timestamptz>, _>(times);
+    Prepared(add).execute(connection).await?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::super::StorageError;
+use super::super::prepared::Prepared;
 use super::{SecretId, parse_hash};
 use crate::policy::KeyId;
 use crate::token::KeyHash;
@@ -74,30 +75,26 @@ pub async fn candidates(
     of: Of,
 ) -> Result<Candidates, StorageError> {
     // `OFFSET 0` keeps the planner from reading all digests at once to compare a few.
-    let rows: Vec<CandidateRow> = diesel::sql_query(
+    let query = diesel::sql_query(format!(
         "SELECT asked.key_prefix, secret_id, key_id, key_hash, expire_at, is_operators \
          FROM unnest($1) AS asked (key_prefix) LEFT JOIN LATERAL (\
              SELECT open.*, count(*) OVER place AS place, \
                  count(*) FILTER (WHERE is_operators) OVER place AS operators_place \
              FROM (SELECT secret_id, key_id, key_hash, it.expire_at, user_id = 0 AS is_operators \
                  FROM (SELECT * FROM key_secrets WHERE key_prefix = asked.key_prefix \
-                     ORDER BY key_id, secret_id LIMIT $4) AS it \
+                     ORDER BY key_id, secret_id LIMIT {LOOKED_AT_MAX}) AS it \
                  JOIN api_keys USING (key_id) \
                  WHERE (deleted_at IS NULL OR $3) AND NOT EXISTS (SELECT FROM key_digests \
                      WHERE secret_id = it.secret_id AND pepper_id = ANY ($2) OFFSET 0)) AS open \
              WINDOW place AS (ORDER BY key_id, secret_id)) AS candidate \
-             ON place <= $5 OR (is_operators AND operators_place <= $5) \
+             ON place <= {CANDIDATES_MAX} OR (is_operators AND operators_place <= {CANDIDATES_MAX}) \
          WHERE secret_id IS NOT NULL \
              OR EXISTS (SELECT FROM key_secrets AS known WHERE known.key_prefix = asked.key_prefix) \
-         ORDER BY asked.key_prefix, key_id, secret_id",
-    )
-    .bind::<Array<Text>, _>(prefixes)
-    .bind::<Array<Text>, _>(peppers)
-    .bind::<Bool, _>(of == Of::All)
-    .bind::<BigInt, _>(LOOKED_AT_MAX)
-    .bind::<BigInt, _>(CANDIDATES_MAX)
-    .load(connection)
-    .await?;
+         ORDER BY asked.key_prefix, key_id, secret_id"
+    ));
+    let query = query.bind::<Array<Text>, _>(prefixes).bind::<Array<Text>, _>(peppers);
+    let query = query.bind::<Bool, _>(of == Of::All);
+    let rows: Vec<CandidateRow> = Prepared(query).load(connection).await?;
     let mut candidates = Candidates::new();
     for row in rows {
         let of_prefix = candidates.entry(row.key_prefix).or_insert_with(|| Ok(Vec::new()));

@@ -9,6 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::super::key_rows::KeyRow;
 use super::super::owners::OwnerRow;
+use super::super::prepared::Prepared;
 use super::super::schema::{api_keys, budgets, key_digests, key_secrets, owners, revision_counter};
 use super::super::{Epoch, StorageError, changes};
 use crate::policy::{BudgetId, Key, KeyId, RateLimits, Revision};
@@ -48,6 +49,14 @@ struct SecretColumns {
     expire_at: Option<DateTime<Utc>>,
 }
 
+/// To be selected beside a key.
+#[diesel::dsl::auto_type]
+fn budgets_of_key_or_owner() -> _ {
+    let of_key = budgets::key_id.eq(api_keys::key_id.nullable());
+    let of_owner = budgets::user_id.eq(api_keys::user_id.nullable());
+    budgets::table.filter(of_key.or(of_owner)).order(budgets::budget_id).select(budgets::budget_id)
+}
+
 /// The keys whose secrets have some of `digests`, each with the digest that led to it, in one statement.
 ///
 /// # Errors
@@ -57,15 +66,7 @@ pub async fn find_by_digests(
     digests: &[Digest],
 ) -> Result<Found<Digest>, StorageError> {
     let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-    let of_key_or_owner = budgets::table
-        .filter(
-            budgets::key_id
-                .eq(api_keys::key_id.nullable())
-                .or(budgets::user_id.eq(api_keys::user_id.nullable())),
-        )
-        .order(budgets::budget_id)
-        .select(budgets::budget_id);
-    let rows: Vec<(State, Option<Vec<u8>>, KeyColumns)> = revision_counter::table
+    let select = revision_counter::table
         .left_join(key_digests::table.on(key_digests::digest.eq_any(digests)))
         .left_join(
             key_secrets::table.on(key_secrets::secret_id.nullable().eq(key_digests::secret_id.nullable())),
@@ -79,11 +80,10 @@ pub async fn find_by_digests(
                 Option::<KeyRow>::as_select(),
                 Option::<SecretColumns>::as_select(),
                 Option::<OwnerRow>::as_select(),
-                diesel::dsl::array(of_key_or_owner),
+                diesel::dsl::array(budgets_of_key_or_owner()),
             ),
-        ))
-        .load(connection)
-        .await?;
+        ));
+    let rows: Vec<(State, Option<Vec<u8>>, KeyColumns)> = Prepared(select).load(connection).await?;
     let rows = rows.into_iter().map(|(state, digest, columns)| {
         let digest = digest.and_then(|bytes| Digest::from_slice(&bytes));
         (state, digest, columns)
@@ -100,16 +100,8 @@ pub async fn find_by_ids(
     ids: &[KeyId],
 ) -> Result<Found<KeyId>, StorageError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let of_key_or_owner = budgets::table
-        .filter(
-            budgets::key_id
-                .eq(api_keys::key_id.nullable())
-                .or(budgets::user_id.eq(api_keys::user_id.nullable())),
-        )
-        .order(budgets::budget_id)
-        .select(budgets::budget_id);
     let current = key_secrets::key_id.nullable().eq(api_keys::key_id.nullable()).and(key_secrets::is_current);
-    let rows: Vec<(State, Option<i64>, KeyColumns)> = revision_counter::table
+    let select = revision_counter::table
         .left_join(api_keys::table.on(api_keys::key_id.eq_any(ids)))
         .left_join(key_secrets::table.on(current))
         .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
@@ -120,11 +112,10 @@ pub async fn find_by_ids(
                 Option::<KeyRow>::as_select(),
                 Option::<SecretColumns>::as_select(),
                 Option::<OwnerRow>::as_select(),
-                diesel::dsl::array(of_key_or_owner),
+                diesel::dsl::array(budgets_of_key_or_owner()),
             ),
-        ))
-        .load(connection)
-        .await?;
+        ));
+    let rows: Vec<(State, Option<i64>, KeyColumns)> = Prepared(select).load(connection).await?;
     found(rows.into_iter().map(|(state, id, columns)| (state, id.and_then(KeyId::new), columns)))
 }
 
