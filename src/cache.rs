@@ -374,6 +374,12 @@ impl View<'_> {
         is_fresh
     }
 
+    /// Whether an entry is to be loaded anew: who looks it up then is told so by [`View::claims_refresh`].
+    #[must_use]
+    pub fn wants_refresh(&self, key: &CachedKey) -> bool {
+        key.wants_refresh(self.now)
+    }
+
     /// Whether the caller is to load this entry anew, in the background: true for one caller of many, and again some
     /// time later if nothing came of it.
     #[must_use]

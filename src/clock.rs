@@ -31,7 +31,8 @@ impl Clock {
     }
 }
 
-/// The monotonic clock, for measuring how long something took. Not for deciding anything.
+/// The monotonic clock, for measuring how long something took. Where something is waited for by it, a clock that stands
+/// still while the machine sleeps only makes that wait longer: a replica is given up later. Nothing is trusted by it.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
 pub fn monotonic_now() -> Instant {

@@ -54,11 +54,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use failure::Failure;
 use options::{Options, Plan, Role};
+
+/// The program's own: the echoes, which are this file in other roles, must not lose by theirs.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How long threads of the client may take to end once nobody waits for them.
 const CLIENT_END_MAX: Duration = Duration::from_secs(1);

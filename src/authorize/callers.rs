@@ -124,7 +124,7 @@ impl Authorizer {
             let now = self.0.clock.now();
             let works = key.grace_end().is_none_or(|end| now < end)
                 && key.snapshot().state(now) == KeyState::Active
-                && !view.claims_refresh(key);
+                && !view.wants_refresh(key);
             if works {
                 call::note_caller(key.key_id().get());
                 return Some(Ok(caller.clone()));

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{Authorizer, Question};
 use crate::cache::{Asker, Cached, CachedKey, LoadError, Loaded, Lookup, Wanted};
+use crate::clock;
 use crate::metrics::{ProofMetrics, ProofOutcome};
 use crate::policy::Revision;
 use crate::storage::StorageError;
@@ -149,11 +150,13 @@ impl Authorizer {
     #[must_use]
     pub fn sheds(&self, question: &Question<'_>, asker: Asker) -> bool {
         let inner = &*self.0;
+        let began = clock::monotonic_now();
         // This first: else nothing needs to be looked at.
         let sheds = inner.loader.is_spent(asker) && self.misses(question);
         if sheds {
             inner.lookups.misses.increment();
             inner.lookups.shed.increment();
+            inner.metrics.took(None, clock::since(began));
         }
         sheds
     }
@@ -186,7 +189,7 @@ impl Authorizer {
                 return Ok(proof);
             }
         }
-        let proof = self.prove_by_load(token, whose).await?;
+        let proof = self.prove_by_load(token, whose, freshness.min_revision).await?;
         // Time has passed.
         if !self.0.cache.is_trusted() {
             return Err(AuthorizeError::StateTooOld);
@@ -194,7 +197,12 @@ impl Authorizer {
         Ok(proof)
     }
 
-    async fn prove_by_load(&self, token: &[u8], whose: Whose) -> Result<Proof, AuthorizeError> {
+    async fn prove_by_load(
+        &self,
+        token: &[u8],
+        whose: Whose,
+        min_revision: Revision,
+    ) -> Result<Proof, AuthorizeError> {
         let inner = &*self.0;
         let counts = self.proofs(whose);
         let Ok(presented) = Presented::classify(token, &inner.brand) else {
@@ -203,9 +211,14 @@ impl Authorizer {
         };
         // Before the load: what it reads is at least as new, or else it is repeated.
         let revision = inner.cache.view().ok_or(AuthorizeError::StateTooOld)?.revision();
+        if revision < min_revision {
+            return Err(AuthorizeError::RevisionNotReached { wanted: min_revision, head: revision });
+        }
         inner.lookups.misses.increment();
         inner.metrics.saw(revision);
-        if inner.loader.is_spent(Asker::current()) {
+        // Who is not let in yet is not known, and shares an account with everybody who is nobody.
+        let asker = Asker::current();
+        if whose == Whose::Anyones && inner.loader.is_spent(asker) {
             inner.lookups.shed.increment();
             return Err(LoadError::Overloaded.into());
         }
@@ -213,7 +226,11 @@ impl Authorizer {
             Loaded::Key(key) => (Some(key), ProofOutcome::Digest),
             Loaded::Unknown => (None, ProofOutcome::Unknown),
             Loaded::Open(candidates) => {
-                let key = self.prove_by_bcrypt(presented, whose, &candidates).await?;
+                let key = self.prove_by_bcrypt(presented, whose, &candidates).await;
+                if matches!(key, Ok(None) | Err(AuthorizeError::Throttled)) {
+                    inner.loader.note_fruitless(asker);
+                }
+                let key = key?;
                 let outcome = if key.is_some() { ProofOutcome::Bcrypt } else { ProofOutcome::Unknown };
                 (key, outcome)
             }

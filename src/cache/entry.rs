@@ -170,6 +170,10 @@ impl CachedKey {
         self.was_used.swap(false, Ordering::Relaxed)
     }
 
+    pub(super) fn wants_refresh(&self, now: BootTime) -> bool {
+        now.as_nanos() >= self.refresh_at.load(Ordering::Relaxed)
+    }
+
     pub(super) fn claim_refresh(&self, now: BootTime) -> bool {
         let due = self.refresh_at.load(Ordering::Relaxed);
         if now.as_nanos() < due {

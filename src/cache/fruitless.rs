@@ -8,7 +8,7 @@
 //! if it finds a key: else many would begin before the first has ended.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fair_queue::Asker;
@@ -31,8 +31,9 @@ pub(super) struct Fruitless {
 
 impl Fruitless {
     /// So many a second may come to nothing, at least one.
-    pub(super) fn new(per_second: u32) -> Self {
-        Self { again_after: Duration::from_secs(1) / per_second.max(1), full_at: Mutex::default() }
+    pub(super) fn new(per_second: u32) -> Arc<Self> {
+        let again_after = Duration::from_secs(1) / per_second.max(1);
+        Arc::new(Self { again_after, full_at: Mutex::default() })
     }
 
     /// Whether an asker has none left.
@@ -40,21 +41,20 @@ impl Fruitless {
         self.owed(asker, now) + self.again_after > AT_ONCE
     }
 
-    /// Counts a load that begins, if its asker has few left; whether it did.
-    pub(super) fn presume(&self, asker: Asker, now: Instant) -> bool {
-        let presumes = self.owed(asker, now) > FEW_LEFT;
-        if presumes {
-            self.count(asker, now);
+    /// Counts a load that begins, if its asker has few left.
+    pub(super) fn presume(self: &Arc<Self>, asker: Asker, now: Instant) -> Option<Presumed> {
+        if self.owed(asker, now) <= FEW_LEFT {
+            return None;
         }
-        presumes
+        self.count(asker, now);
+        Some(Presumed { by: Arc::clone(self), asker, is_right: false })
     }
 
-    /// A load has ended, which was counted when it began or was not.
-    pub(super) fn settle(&self, asker: Asker, is_fruitless: bool, was_presumed: bool, now: Instant) {
-        match (is_fruitless, was_presumed) {
-            (true, false) => self.count(asker, now),
-            (false, true) => self.give_back(asker),
-            (true, true) | (false, false) => {}
+    /// A load came to nothing.
+    pub(super) fn note(&self, asker: Asker, presumed: Option<Presumed>, now: Instant) {
+        match presumed {
+            Some(mut presumed) => presumed.is_right = true,
+            None => self.count(asker, now),
         }
     }
 
@@ -91,6 +91,22 @@ impl Fruitless {
     }
 }
 
+/// A load that was counted when it began. However it ends, it is given back, unless it is noted that it came to nothing.
+#[derive(Debug)]
+pub(super) struct Presumed {
+    by: Arc<Fruitless>,
+    asker: Asker,
+    is_right: bool,
+}
+
+impl Drop for Presumed {
+    fn drop(&mut self) {
+        if !self.is_right {
+            self.by.give_back(self.asker);
+        }
+    }
+}
+
 /// Where an asker is counted.
 fn lane(full_at: &HashMap<Asker, Instant>, asker: Asker) -> Asker {
     let has_place = full_at.len() < ASKERS_MAX || full_at.contains_key(&asker);
@@ -108,7 +124,7 @@ mod tests {
     fn left(fruitless: &Fruitless, asker: Asker, now: Instant) -> usize {
         let mut left = 0;
         while !fruitless.is_spent(asker, now) {
-            fruitless.settle(asker, true, false, now);
+            fruitless.note(asker, None, now);
             left += 1;
         }
         left
@@ -127,7 +143,7 @@ mod tests {
     #[test]
     fn what_was_under_way_is_owed() {
         let (fruitless, now) = (Fruitless::new(100), monotonic_now());
-        (0..450).for_each(|_| fruitless.settle(ONE, true, false, now));
+        (0..450).for_each(|_| fruitless.note(ONE, None, now));
         assert!(fruitless.is_spent(ONE, now + Duration::from_millis(509)));
         assert!(!fruitless.is_spent(ONE, now + Duration::from_millis(510)));
     }
@@ -136,31 +152,31 @@ mod tests {
     fn of_somebody_who_has_few_left_loads_count_from_their_beginning_and_are_given_back() {
         let (fruitless, now) = (Fruitless::new(100), monotonic_now());
         for _ in 0..=200 {
-            assert!(!fruitless.presume(ONE, now), "he has many left");
-            fruitless.settle(ONE, true, false, now);
+            assert!(fruitless.presume(ONE, now).is_none(), "he has many left");
+            fruitless.note(ONE, None, now);
         }
-        assert!(fruitless.presume(ONE, now) && fruitless.presume(ONE, now));
-        let owed = fruitless.owed(ONE, now);
-        fruitless.settle(ONE, true, true, now);
-        assert_eq!(fruitless.owed(ONE, now), owed, "it is not counted twice");
-        fruitless.settle(ONE, false, true, now);
-        assert_eq!(fruitless.owed(ONE, now), owed - fruitless.again_after);
-        fruitless.settle(ONE, false, false, now);
-        assert_eq!(fruitless.owed(ONE, now), owed - fruitless.again_after);
+        let before = fruitless.owed(ONE, now);
+        let (fruitful, vain) = (fruitless.presume(ONE, now), fruitless.presume(ONE, now));
+        assert!(fruitful.is_some() && vain.is_some());
+        assert_eq!(fruitless.owed(ONE, now), before + 2 * fruitless.again_after);
+        fruitless.note(ONE, vain, now);
+        assert_eq!(fruitless.owed(ONE, now), before + 2 * fruitless.again_after, "it is not counted twice");
+        drop(fruitful);
+        assert_eq!(fruitless.owed(ONE, now), before + fruitless.again_after);
     }
 
     #[test]
     fn the_services_own_are_not_counted_and_askers_beyond_the_bound_share() {
         let (fruitless, now) = (Fruitless::new(1), monotonic_now());
-        fruitless.settle(Asker::Service, true, false, now);
+        fruitless.note(Asker::Service, None, now);
         assert!(fruitless.full_at().is_empty());
         for id in 0..i64::try_from(ASKERS_MAX).unwrap() {
-            fruitless.settle(Asker::Caller(id), true, false, now);
+            fruitless.note(Asker::Caller(id), None, now);
         }
         assert_eq!(left(&fruitless, Asker::Caller(-1), now), 4);
         assert!(fruitless.is_spent(Asker::Caller(-2), now), "they have some together");
         let later = now + AT_ONCE;
-        fruitless.settle(Asker::Caller(-2), true, false, later);
+        fruitless.note(Asker::Caller(-2), None, later);
         assert_eq!(fruitless.full_at().len(), 1, "those that have all of theirs back need no place");
     }
 }

@@ -73,6 +73,12 @@ impl Keys {
     pub(super) fn insert(&self, entry: &Entry) {
         let hash = entry.lookup().hash();
         let mut gone = Vec::new();
+        self.metrics.grew(entry.bytes());
+        // The index first: what leaves the shard at once is found there.
+        let by_key = spread(entry.key_id().get());
+        if let Some(mut index) = shard_of(&self.by_key, by_key) {
+            index.insert_unique(by_key, Arc::clone(entry), |entry| spread(entry.key_id().get()));
+        }
         if let Some(mut shard) = shard_of(&self.shards, hash) {
             gone.extend(shard.remove(entry.lookup(), hash, |_| true));
             let evicted = shard.make_room(self.entries_max, self.bytes_max.saturating_sub(entry.bytes()));
@@ -81,11 +87,6 @@ impl Keys {
             // Somebody may still hold them, and a line that comes will not find them: they are of no use from now on.
             gone.iter().for_each(|entry| entry.drop_out());
             shard.insert(Arc::clone(entry), hash);
-        }
-        self.metrics.grew(entry.bytes());
-        let by_key = spread(entry.key_id().get());
-        if let Some(mut index) = shard_of(&self.by_key, by_key) {
-            index.insert_unique(by_key, Arc::clone(entry), |entry| spread(entry.key_id().get()));
         }
         gone.iter().for_each(|entry| self.has_gone(entry));
     }

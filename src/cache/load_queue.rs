@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Lookup;
 use super::fair_queue::{Asker, FairQueue, Pushed, QueueBounds};
+use super::fruitless::Presumed;
 use super::load::{LoadError, Loaded, Wanted};
 
 /// What somebody who waits is told.
@@ -26,8 +27,8 @@ pub(super) struct Job {
     pub(super) wanted: Arc<Wanted>,
     /// Who asked first.
     pub(super) asker: Asker,
-    /// It was presumed to be fruitless when it was queued.
-    pub(super) is_presumed: bool,
+    /// Set where it was presumed to be fruitless when it was queued.
+    pub(super) presumed: Option<Presumed>,
     waiters: Vec<oneshot::Sender<Answer>>,
     /// How often its result came too late.
     pub(super) tries: u32,
@@ -81,15 +82,15 @@ impl LoadQueue {
         &mut self,
         wanted: Wanted,
         asker: Asker,
-        presume: impl FnOnce() -> bool,
+        presume: impl FnOnce() -> Option<Presumed>,
     ) -> (Taken, Option<Job>) {
         let (tell, told) = oneshot::channel();
         if let Some(job) = self.jobs.get_mut(&wanted.lookup()) {
             job.waiters.push(tell);
             return (Taken::Joined(told), None);
         }
-        let is_presumed = presume();
-        let job = Job { wanted: Arc::new(wanted), asker, is_presumed, waiters: vec![tell], tries: 0 };
+        let presumed = presume();
+        let job = Job { wanted: Arc::new(wanted), asker, presumed, waiters: vec![tell], tries: 0 };
         match self.put(job) {
             Ok(evicted) => (Taken::Queued(told), evicted),
             Err(_refused) => (Taken::Refused, None),
@@ -104,7 +105,7 @@ impl LoadQueue {
         let job = Job {
             wanted: Arc::new(wanted),
             asker: Asker::Service,
-            is_presumed: false,
+            presumed: None,
             waiters: Vec::new(),
             tries: 0,
         };
@@ -196,17 +197,17 @@ mod tests {
     #[test]
     fn one_load_answers_all_who_join_it_before_its_end() {
         let mut queue = queue(8, 8);
-        let (first, evicted) = queue.ask(wanted(1), ONE, || false);
+        let (first, evicted) = queue.ask(wanted(1), ONE, || None);
         assert!(matches!(first, Taken::Queued(_)) && evicted.is_none());
         let mut first = receiver((first, None));
-        let mut waiting = receiver(queue.ask(wanted(1), TWO, || false));
+        let mut waiting = receiver(queue.ask(wanted(1), TWO, || None));
         assert_eq!(begun(&mut queue, 8), [1], "once");
-        let (under_way, _) = queue.ask(wanted(1), TWO, || false);
+        let (under_way, _) = queue.ask(wanted(1), TWO, || None);
         assert!(matches!(under_way, Taken::Joined(_)));
         let mut under_way = receiver((under_way, None));
         assert!(begun(&mut queue, 8).is_empty());
         let job = queue.take(&wanted(1).lookup()).unwrap();
-        let (later, _) = queue.ask(wanted(1), TWO, || false);
+        let (later, _) = queue.ask(wanted(1), TWO, || None);
         assert!(matches!(later, Taken::Queued(_)), "what was read may be too old for it");
         let mut later = receiver((later, None));
         job.answer(&DONE);
@@ -220,9 +221,9 @@ mod tests {
     #[test]
     fn one_who_goes_away_takes_nothing_from_the_others_and_the_last_one_takes_the_load_along() {
         let mut queue = queue(8, 8);
-        let first = receiver(queue.ask(wanted(1), ONE, || false));
-        let mut second = receiver(queue.ask(wanted(1), ONE, || false));
-        let third = receiver(queue.ask(wanted(2), ONE, || false));
+        let first = receiver(queue.ask(wanted(1), ONE, || None));
+        let mut second = receiver(queue.ask(wanted(1), ONE, || None));
+        let third = receiver(queue.ask(wanted(2), ONE, || None));
         drop(first);
         drop(third);
         assert_eq!(begun(&mut queue, 8), [1]);
@@ -234,8 +235,8 @@ mod tests {
     #[test]
     fn batches_are_bounded_and_shared_out_between_callers() {
         let mut queue = queue(100, 100);
-        let flood: Vec<_> = (1..=10).map(|id| receiver(queue.ask(wanted(id), ONE, || false))).collect();
-        let _other = receiver(queue.ask(wanted(11), TWO, || false));
+        let flood: Vec<_> = (1..=10).map(|id| receiver(queue.ask(wanted(id), ONE, || None))).collect();
+        let _other = receiver(queue.ask(wanted(11), TWO, || None));
         assert_eq!(begun(&mut queue, 3), [1, 11, 2]);
         assert_eq!(queue.waiting(), 8);
         drop(flood);
@@ -244,22 +245,19 @@ mod tests {
     #[test]
     fn beyond_its_bound_a_caller_is_refused_at_once_and_joining_needs_no_place() {
         let mut queue = queue(2, 3);
-        let _first = receiver(queue.ask(wanted(1), ONE, || false));
-        let _second = receiver(queue.ask(wanted(2), ONE, || false));
-        assert!(matches!(queue.ask(wanted(3), ONE, || false), (Taken::Refused, None)));
-        assert!(matches!(queue.ask(wanted(1), ONE, || false).0, Taken::Joined(_)));
-        let _third = receiver(queue.ask(wanted(3), TWO, || false));
-        assert!(
-            matches!(queue.ask(wanted(4), TWO, || false), (Taken::Refused, None)),
-            "all places are taken"
-        );
+        let _first = receiver(queue.ask(wanted(1), ONE, || None));
+        let _second = receiver(queue.ask(wanted(2), ONE, || None));
+        assert!(matches!(queue.ask(wanted(3), ONE, || None), (Taken::Refused, None)));
+        assert!(matches!(queue.ask(wanted(1), ONE, || None).0, Taken::Joined(_)));
+        let _third = receiver(queue.ask(wanted(3), TWO, || None));
+        assert!(matches!(queue.ask(wanted(4), TWO, || None), (Taken::Refused, None)), "all places are taken");
     }
 
     #[test]
     fn a_load_that_makes_room_is_handed_back_to_be_answered() {
         let mut queue = queue(3, 3);
-        let mut flood: Vec<_> = (1..=3).map(|id| receiver(queue.ask(wanted(id), ONE, || false))).collect();
-        let (taken, evicted) = queue.ask(wanted(4), TWO, || false);
+        let mut flood: Vec<_> = (1..=3).map(|id| receiver(queue.ask(wanted(id), ONE, || None))).collect();
+        let (taken, evicted) = queue.ask(wanted(4), TWO, || None);
         assert!(matches!(taken, Taken::Queued(_)));
         evicted.unwrap().answer(&Err(LoadError::Overloaded));
         assert!(matches!(flood[2].try_recv(), Ok(Err(LoadError::Overloaded))));
@@ -270,11 +268,11 @@ mod tests {
     #[test]
     fn what_came_too_late_is_loaded_again_for_those_who_waited_and_those_who_came_since() {
         let mut queue = queue(8, 8);
-        let mut first = receiver(queue.ask(wanted(1), ONE, || false));
+        let mut first = receiver(queue.ask(wanted(1), ONE, || None));
         begun(&mut queue, 8);
         let mut job = queue.take(&wanted(1).lookup()).unwrap();
         job.tries += 1;
-        let mut second = receiver(queue.ask(wanted(1), TWO, || false));
+        let mut second = receiver(queue.ask(wanted(1), TWO, || None));
         assert!(queue.put_back(job).is_none());
         assert_eq!(begun(&mut queue, 8), [1], "one for both");
         let job = queue.take(&wanted(1).lookup()).unwrap();
@@ -286,10 +284,10 @@ mod tests {
     #[test]
     fn a_load_without_a_place_to_go_back_to_is_handed_back() {
         let mut queue = queue(1, 1);
-        let _first = receiver(queue.ask(wanted(1), ONE, || false));
+        let _first = receiver(queue.ask(wanted(1), ONE, || None));
         begun(&mut queue, 8);
         let job = queue.take(&wanted(1).lookup()).unwrap();
-        let _second = receiver(queue.ask(wanted(2), ONE, || false));
+        let _second = receiver(queue.ask(wanted(2), ONE, || None));
         assert_eq!(queue.put_back(job).unwrap().wanted.lookup(), wanted(1).lookup());
     }
 
@@ -298,7 +296,7 @@ mod tests {
         let mut queue = queue(8, 8);
         assert!(queue.note(wanted(1)));
         assert!(!queue.note(wanted(1)));
-        let joined = receiver(queue.ask(wanted(1), ONE, || false));
+        let joined = receiver(queue.ask(wanted(1), ONE, || None));
         drop(joined);
         assert_eq!(begun(&mut queue, 8), [1]);
     }

@@ -73,7 +73,7 @@ struct Inner {
     /// The marks of all peppers, as they are stored.
     marks: Arc<[String]>,
     further: Arc<FurtherDigests>,
-    fruitless: Fruitless,
+    fruitless: Arc<Fruitless>,
     state: Mutex<State>,
     settings: LoaderSettings,
 }
@@ -107,6 +107,11 @@ impl Loader {
     #[must_use]
     pub fn is_spent(&self, asker: Asker) -> bool {
         self.0.fruitless.is_spent(asker, clock::monotonic_now())
+    }
+
+    /// What was loaded for somebody, and left open, has turned out to be nobody's, or was not looked at any further.
+    pub fn note_fruitless(&self, asker: Asker) {
+        self.0.fruitless.note(asker, None, clock::monotonic_now());
     }
 
     /// Loads what is not in memory, for whoever the current call is from.
@@ -250,9 +255,10 @@ impl Inner {
         if answer.is_err() {
             self.settings.metrics.failed.increment();
         }
-        if let Some(job) = job {
-            let is_fruitless = matches!(answer, Ok(Loaded::Unknown | Loaded::Open(_)));
-            self.fruitless.settle(job.asker, is_fruitless, job.is_presumed, clock::monotonic_now());
+        if let Some(mut job) = job {
+            if matches!(answer, Ok(Loaded::Unknown)) {
+                self.fruitless.note(job.asker, job.presumed.take(), clock::monotonic_now());
+            }
             job.answer(&answer);
         }
     }

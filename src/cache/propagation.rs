@@ -72,8 +72,8 @@ struct Seen {
     /// All tickets up to this one were given out before it was read.
     ticket: u64,
     replicas: Arc<[Replica]>,
-    /// When it had arrived.
-    read: Option<Instant>,
+    /// In which epoch, and when it had arrived.
+    read: Option<(Epoch, Instant)>,
 }
 
 /// What the task that reads the table has to do.
@@ -190,9 +190,9 @@ impl Replicas {
                 newest
             };
             match self.look().await {
-                Ok(found) => {
+                Ok((epoch, found)) => {
                     locked(&self.wanted).served = ticket;
-                    let read = Some(clock::monotonic_now());
+                    let read = Some((epoch, clock::monotonic_now()));
                     self.seen.send_replace(Seen { ticket, replicas: found.into(), read });
                 }
                 // Whoever waits says so in the end: that his change is not known to have come everywhere.
@@ -207,9 +207,9 @@ impl Replicas {
     }
 
     /// The replicas that are left once those are taken away that gave no sign of life for too long.
-    async fn look(&self) -> Result<Vec<Replica>, StorageError> {
+    async fn look(&self) -> Result<(Epoch, Vec<Replica>), StorageError> {
         let list = self.store.read("replicas.list", |session| Box::pin(replicas::list(session)));
-        let mut found = list.await?;
+        let (epoch, mut found) = list.await?;
         let dead = self.note_lives(&found, clock::monotonic_now());
         for Replica { id, beat, .. } in dead {
             let collect = self.store.write::<_, StorageError, _>("replicas.collect", move |session| {
@@ -221,7 +221,7 @@ impl Replicas {
                 tracing::warn!(replica.id = %id, "a replica went without a word: it is not counted on any more");
             }
         }
-        Ok(found)
+        Ok((epoch, found))
     }
 
     /// Remembers since when each replica shows the beat that it shows, and answers those that are dead.
@@ -349,6 +349,11 @@ impl Waiter {
     /// Crosses off whom the change has come to, and who is gone.
     fn compare(&mut self, seen: &Seen) {
         let change = self.change.at;
+        let Some((_, read)) = seen.read.filter(|(epoch, _)| *epoch == change.epoch) else {
+            // From a database that is not the one that has the change: replicas may be missing there.
+            self.ticket.set_polls(true);
+            return;
+        };
         let now = seen.replicas.iter().filter(|replica| !covers(replica.applied, change));
         let now: BTreeMap<ReplicaId, Replica> = now.map(|replica| (replica.id, *replica)).collect();
         match &mut self.missing {
@@ -356,7 +361,7 @@ impl Waiter {
             Some(missing) => missing.retain(|id, _| now.contains_key(id)),
             None => self.missing = Some(now),
         }
-        self.listed = self.listed.or(seen.read);
+        self.listed = self.listed.or(Some(read));
     }
 
     fn is_complete(&mut self, own: Option<ReadAt>) -> bool {

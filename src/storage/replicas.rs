@@ -69,6 +69,17 @@ struct Row {
     read_time: DateTime<Utc>,
 }
 
+/// A line of the list; without a replica where there is none.
+#[derive(QueryableByName)]
+struct ListRow {
+    #[diesel(sql_type = BigInt)]
+    here_system: i64,
+    #[diesel(sql_type = BigInt)]
+    here_timeline: i64,
+    #[diesel(embed)]
+    row: Option<Row>,
+}
+
 impl Row {
     fn replica(&self) -> Result<Replica, StorageError> {
         let epoch = Epoch::new(self.system_identifier, self.timeline);
@@ -143,18 +154,25 @@ pub async fn publish(
     Ok(Prepared(update).execute(connection).await? > 0)
 }
 
-/// Every replica.
+/// Every replica, and the epoch that they were read in: a connection may lead to a database that another one has taken the
+/// place of, where those that are new are missing.
 ///
 /// # Errors
-/// [`StorageError`].
-pub async fn list(connection: &mut AsyncPgConnection) -> Result<Vec<Replica>, StorageError> {
+/// [`StorageError`]; also on a standby.
+pub async fn list(connection: &mut AsyncPgConnection) -> Result<(Epoch, Vec<Replica>), StorageError> {
     // The clock runs on after the state was taken: who adds to this time adds to one that is not too early.
-    let list = diesel::sql_query(
-        "SELECT replica_id, system_identifier, timeline, applied, beat, staleness_ms, \
-             clock_timestamp() AS read_time FROM replicas ORDER BY replica_id",
-    );
-    let rows: Vec<Row> = Prepared(list).load(connection).await?;
-    rows.iter().map(Row::replica).collect()
+    let list = diesel::sql_query(format!(
+        "SELECT here.system AS here_system, here.timeline AS here_timeline, replica_id, system_identifier, \
+             replicas.timeline, applied, beat, staleness_ms, clock_timestamp() AS read_time \
+         FROM (SELECT {}) AS here (system, timeline) LEFT JOIN replicas ON true ORDER BY replica_id",
+        Epoch::SQL
+    ));
+    let rows: Vec<ListRow> = Prepared(list).load(connection).await?;
+    let first =
+        rows.as_slice().first().ok_or_else(|| StorageError::Defect("no epoch was read".to_owned()))?;
+    let here = Epoch::new(first.here_system, first.here_timeline);
+    let replicas = rows.iter().filter_map(|row| Some(row.row.as_ref()?.replica()));
+    Ok((here, replicas.collect::<Result<_, _>>()?))
 }
 
 /// Takes away a replica's own row, after its last answer.

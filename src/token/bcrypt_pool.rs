@@ -13,8 +13,8 @@
 //! What does not belong here: fairness between callers and throttling by prefix.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::{io, thread};
 
 #[cfg(target_os = "linux")]
@@ -209,7 +209,10 @@ fn step_back() {
     // On Linux a thread has a priority of its own; elsewhere it would be the process's.
     #[cfg(target_os = "linux")]
     if let Err(error) = getpriority_process(None).and_then(|own| setpriority_process(None, own + NICE)) {
-        tracing::debug!(error = %error, "a thread for bcrypt keeps its priority");
+        static TOLD: Once = Once::new();
+        TOLD.call_once(
+            || tracing::warn!(error = %error, "threads of bcrypt do not step back behind the others"),
+        );
     }
 }
 

@@ -16,6 +16,7 @@ use keystile::storage::{Store, secrets};
 use keystile::token::{Pepper, PepperId, Peppers, os_rng};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use crate::harness::{App, TestDatabase, denial, eventually, new_token};
 use crate::metrics::Page;
@@ -66,6 +67,26 @@ async fn a_row_that_was_changed_by_hand_is_seen_when_the_key_is_read_again() {
     .await;
     eventually("it has gone", async || app.reason(&gone_token).await.as_deref() == Some("KEY_INVALID")).await;
     assert!(value(&app, "keystile_loads_total{outcome=\"refresh\"}").await >= 2.0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_row_that_was_changed_by_hand_is_seen_on_a_connection_that_lasts() {
+    let app = App::builder().flags(["--cache-refresh=1s"]).start().await;
+    let (_, token) = app.create_any().await;
+    let caller = app.service_token("keystile.authorize").await;
+    let mut client = app.authorize_as(Some(&caller));
+    let question = || pb::AuthorizeRequest { token: token.clone().into(), ..Default::default() };
+    for _ in 0..3 {
+        client.authorize(question()).await.unwrap();
+    }
+    let revoke = "UPDATE api_keys SET revoked_at = now() WHERE scopes = '{keystile.authorize}'";
+    app.database.sql(revoke).await;
+    eventually("his key is read again", async || {
+        let refused = client.clone().authorize(question()).await.err();
+        refused.is_some_and(|status| status.code() == Code::Unauthenticated)
+    })
+    .await;
     app.stop().await;
 }
 

@@ -33,8 +33,13 @@ use crate::grpc::peer::Peer;
 use crate::grpc::telemetry_layer::Received;
 use crate::metrics::{LoopMetrics, OnLoop};
 
-/// What a client may send of a message before it is read, and of all messages of a connection.
-const WINDOW_BYTES: u32 = 1 << 20;
+/// What a client may send of a call before it is read.
+const CALL_WINDOW_BYTES: u32 = 128 << 10;
+/// The same of all calls of a connection: one that is not read from leaves room to the others.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// What short DATA frames may be short of 256 bytes, all those together that are not read yet: a stream full of short
+/// messages, each in a frame of its own, waits for the store like any other.
+const SHORT_FRAMES_BYTES_MAX: usize = 4 << 20;
 const FRAME_BYTES_MAX: u32 = 16 << 10;
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// What is kept of answers that a client does not read yet, for each call.
@@ -94,8 +99,9 @@ pub(super) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Greeted<IO>, h2::Error> {
     let heard = Heard::default();
     let http2 = server::Builder::new()
-        .initial_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .data_frame_budget(SHORT_FRAMES_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(UNSENT_BYTES_MAX)

@@ -5,15 +5,21 @@
 
 use std::future::poll_fn;
 use std::thread;
+use std::time::Duration;
 
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{Request, Response};
 use http_body::Body as _;
 use prost::bytes::Bytes;
+use tokio::time::timeout;
 use tonic::body::Body;
 
 use super::answers::Answers;
+
+/// A client that takes nothing of an answer for so long has gone, or never means to: its call ends, whatever else would
+/// end it (a revoked caller, a deadline, the end of the service) is not looked at while nothing can be said.
+const STANDSTILL_MAX: Duration = Duration::from_secs(60);
 
 /// Answers `request`.
 pub(super) async fn exchange<A: Answers>(answers: A, request: Request<Body>, respond: SendResponse<Bytes>) {
@@ -54,8 +60,14 @@ impl Drop for Reply {
 
 async fn send_body(mut body: Body, mut stream: SendStream<Bytes>) -> Result<(), h2::Error> {
     loop {
-        if !has_room(&mut stream).await? {
-            return Ok(());
+        match timeout(STANDSTILL_MAX, has_room(&mut stream)).await {
+            Ok(Ok(true)) => {}
+            Ok(room) => return room.map(drop),
+            Err(_elapsed) => {
+                tracing::debug!("a client takes nothing of an answer; its call is given up");
+                stream.send_reset(Reason::CANCEL);
+                return Ok(());
+            }
         }
         let frame = tokio::select! {
             biased;

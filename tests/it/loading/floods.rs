@@ -95,6 +95,23 @@ async fn wrong_tokens_with_a_known_prefix_are_throttled_and_right_ones_that_were
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_callers_who_are_nobody_keep_no_caller_out() {
+    let app = App::builder().flags(["--load-unknown-each=1"]).start().await;
+    let (_, unseen) = app.create_any().await;
+    let new_caller = app.service_token("keystile.authorize").await;
+    let mut flood = JoinSet::new();
+    for _ in 0..50 {
+        let mut client = app.authorize_as(Some(&new_token()));
+        flood.spawn(async move { client.authorize(request(&new_token())).await });
+    }
+    let refused = flood.join_all().await.into_iter().map(|answer| answer.unwrap_err().code());
+    assert!(refused.into_iter().all(|code| code == Code::Unauthenticated));
+    let answer = app.authorize_as(Some(&new_caller)).authorize(request(&unseen)).await.unwrap();
+    assert_eq!(denial(&answer.into_inner()), None);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_asks_for_too_much_that_is_nobodys_is_refused_what_is_not_in_memory() {
     let app = App::builder().flags(["--load-unknown-each=1"]).start().await;
     let (_, known) = app.create_any().await;
