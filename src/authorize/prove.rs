@@ -220,7 +220,7 @@ impl Authorizer {
         let asker = Asker::current();
         if whose == Whose::Anyones && inner.loader.is_spent(asker) {
             inner.lookups.shed.increment();
-            return Err(LoadError::Overloaded.into());
+            return Err(LoadError::InVain.into());
         }
         let (key, outcome) = match inner.loader.load(Wanted::token(presented, &inner.peppers)).await? {
             Loaded::Key(key) => (Some(key), ProofOutcome::Digest),

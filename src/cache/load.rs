@@ -61,6 +61,9 @@ pub enum LoadError {
     /// Too many loads wait: try again later.
     #[error("too many keys wait to be loaded")]
     Overloaded,
+    /// Too many of the caller's tokens were nobody's: try again later.
+    #[error("too many of this caller's tokens were nobody's; what is not in memory is refused for now")]
+    InVain,
     /// The store failed, took too long, or was changed faster than it was read.
     #[error(transparent)]
     Store(Arc<StorageError>),

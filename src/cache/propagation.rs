@@ -7,21 +7,26 @@
 //! - The own replica is known from memory. The table is read once for all who began to wait before, and then again and
 //!   again only while somebody waits for another replica: never once for each who waits.
 //! - Waiting has an end. Then it is said from when on no replica can decide from the state before the change.
+//!
+//! Who waits for whom is `waiter`'s.
 
-use std::collections::{BTreeMap, HashMap};
+mod waiter;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+use self::waiter::Waiter;
 use super::KeyCache;
 use crate::clock;
 use crate::metrics::FreshnessMetrics;
 use crate::storage::changes::Stamp;
 use crate::storage::replicas::{self, Replica, ReplicaId};
-use crate::storage::{Epoch, ReadAt, StorageError, Store, WRITE_TIMEOUT};
+use crate::storage::{Epoch, StorageError, Store};
 
 /// How long a change is waited for where nothing else is said.
 pub const PROPAGATION_WAIT: Duration = Duration::from_secs(2);
@@ -298,105 +303,4 @@ impl Wanted {
             tokio::spawn(Arc::clone(replicas).poll());
         }
     }
-}
-
-/// Somebody who waits for a change to come to every replica.
-struct Waiter {
-    ticket: Ticket,
-    change: Stamp,
-    /// Replicas that it has not come to, of those that were listed after it; `None` before they were listed.
-    missing: Option<BTreeMap<ReplicaId, Replica>>,
-    /// When they were listed.
-    listed: Option<Instant>,
-}
-
-impl Waiter {
-    fn new(replicas: &Arc<Replicas>, change: Stamp) -> Self {
-        Self { ticket: Ticket::take(replicas), change, missing: None, listed: None }
-    }
-
-    async fn until_complete(&mut self) {
-        let mut own = self.ticket.replicas.own.as_ref().map(|cache| {
-            cache.hurry();
-            cache.watch()
-        });
-        loop {
-            let seen = self.ticket.seen.borrow_and_update().clone();
-            if seen.ticket >= self.ticket.number {
-                self.compare(&seen);
-            }
-            let applied = own.as_mut().map(|own| *own.borrow_and_update());
-            if self.is_complete(applied) {
-                return;
-            }
-            let own_moves = async {
-                let moved = match &mut own {
-                    Some(own) => own.changed().await.is_ok(),
-                    None => false,
-                };
-                if !moved {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                // The sender lives as long as what we hold.
-                _seen = self.ticket.seen.changed() => {}
-                () = own_moves => {}
-            }
-        }
-    }
-
-    /// Crosses off whom the change has come to, and who is gone.
-    fn compare(&mut self, seen: &Seen) {
-        let change = self.change.at;
-        let Some((_, read)) = seen.read.filter(|(epoch, _)| *epoch == change.epoch) else {
-            // From a database that is not the one that has the change: replicas may be missing there.
-            self.ticket.set_polls(true);
-            return;
-        };
-        let now = seen.replicas.iter().filter(|replica| !covers(replica.applied, change));
-        let now: BTreeMap<ReplicaId, Replica> = now.map(|replica| (replica.id, *replica)).collect();
-        match &mut self.missing {
-            // Who registered since then has read the log after that.
-            Some(missing) => missing.retain(|id, _| now.contains_key(id)),
-            None => self.missing = Some(now),
-        }
-        self.listed = self.listed.or(Some(read));
-    }
-
-    fn is_complete(&mut self, own: Option<ReadAt>) -> bool {
-        let Some(missing) = &mut self.missing else { return false };
-        let own_id = *locked(&self.ticket.replicas.own_id);
-        if let Some(id) = own_id
-            && own.is_some_and(|applied| covers(applied, self.change.at))
-        {
-            missing.remove(&id);
-        }
-        let waits_for_others = missing.keys().any(|id| Some(*id) != own_id);
-        let is_complete = missing.is_empty();
-        self.ticket.set_polls(waits_for_others);
-        is_complete
-    }
-
-    /// From when on it is certain, where it was not waited for any longer.
-    fn incomplete(&self) -> Propagation {
-        let missing = self.missing.iter().flat_map(BTreeMap::values);
-        let ends = missing.map(|replica| (replica.read_time, certain(replica.staleness)));
-        let last = ends.max_by_key(|(_, length)| *length).zip(self.listed);
-        let (from, length, passed) = match last {
-            Some(((time, length), listed)) => (time, length, clock::since(listed)),
-            // Nobody knows who may be there: the change committed in the time that a write may take.
-            None => (self.change.time, WRITE_TIMEOUT.saturating_add(certain(STALENESS_MAX)), Duration::ZERO),
-        };
-        let end = TimeDelta::from_std(length).ok().and_then(|length| from.checked_add_signed(length));
-        Propagation::Incomplete {
-            certain_by: end.unwrap_or(DateTime::<Utc>::MAX_UTC),
-            certain_after: length.saturating_sub(passed),
-        }
-    }
-}
-
-/// Whether who has applied `applied` has applied `change`.
-fn covers(applied: ReadAt, change: ReadAt) -> bool {
-    applied.epoch == change.epoch && applied.revision >= change.revision
 }

@@ -169,7 +169,7 @@ impl ClientArgs {
                 self.embedded_token(&given, output)
             }
         };
-        let caller = Caller::new(token.as_ref())?;
+        let caller = Caller::new(token.as_ref(), self.server.timeout)?;
         if self.verbose {
             output.note(&format!(
                 "connected to {}, waiting up to {} for an answer",
@@ -208,6 +208,13 @@ impl Client {
             .max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
+    /// The same for a watch, which has no end of its own.
+    #[must_use]
+    pub fn watching(&self) -> KeyServiceClient<InterceptedService<Channel, Caller>> {
+        let caller = Caller { timeout: None, ..self.caller.clone() };
+        KeyServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
     /// The service that decides.
     #[must_use]
     pub fn authorize(&self) -> AuthorizeServiceClient<InterceptedService<Channel, Caller>> {
@@ -244,21 +251,23 @@ impl Client {
     }
 }
 
-/// Puts the caller's token on every call.
+/// Puts the caller's token on every call, and until when it wants its answer: a change is answered then, complete or not.
 #[derive(Clone, Debug)]
 pub struct Caller {
     authorization: Option<MetadataValue<Ascii>>,
+    timeout: Option<Duration>,
 }
 
 impl Caller {
-    fn new(token: Option<&SecretString>) -> anyhow::Result<Self> {
-        let Some(token) = token else { return Ok(Self { authorization: None }) };
+    fn new(token: Option<&SecretString>, timeout: Duration) -> anyhow::Result<Self> {
+        let timeout = Some(timeout);
+        let Some(token) = token else { return Ok(Self { authorization: None, timeout }) };
         let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let authorization = MetadataValue::try_from(bearer.as_str());
         let mut authorization =
             authorization.map_err(|_| Failure::new("The caller's token holds what no token can hold."))?;
         authorization.set_sensitive(true);
-        Ok(Self { authorization: Some(authorization) })
+        Ok(Self { authorization: Some(authorization), timeout })
     }
 }
 
@@ -266,6 +275,9 @@ impl Interceptor for Caller {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
         }
         Ok(request)
     }
@@ -290,6 +302,8 @@ fn refused_uri() -> String {
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
     #[test]
     fn a_server_is_a_host_and_a_port() {
         for (text, uri) in [
@@ -310,12 +324,13 @@ mod tests {
 
     #[test]
     fn the_token_goes_on_every_call_and_is_never_shown() {
-        let mut caller = Caller::new(Some(&SecretString::from("ks_sesame"))).unwrap();
+        let mut caller = Caller::new(Some(&SecretString::from("ks_sesame")), TIMEOUT).unwrap();
         assert!(!format!("{caller:?}").contains("sesame"));
         let request = caller.call(Request::new(())).unwrap();
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer ks_sesame");
-        assert!(Caller::new(Some(&SecretString::from("a\nb"))).is_err());
-        let request = Caller::new(None).unwrap().call(Request::new(())).unwrap();
+        assert_eq!(request.metadata().get("grpc-timeout").unwrap(), "3000000u");
+        assert!(Caller::new(Some(&SecretString::from("a\nb")), TIMEOUT).is_err());
+        let request = Caller::new(None, TIMEOUT).unwrap().call(Request::new(())).unwrap();
         assert!(request.metadata().get("authorization").is_none());
     }
 }

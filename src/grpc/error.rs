@@ -274,7 +274,7 @@ pub fn authorize(error: AuthorizeError) -> Status {
     match error {
         AuthorizeError::Store(error) => store(&error),
         AuthorizeError::Load(LoadError::Store(error)) => store(&error),
-        AuthorizeError::Load(LoadError::Overloaded)
+        AuthorizeError::Load(LoadError::Overloaded | LoadError::InVain)
         | AuthorizeError::Overloaded
         | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
         AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),

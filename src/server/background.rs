@@ -106,13 +106,20 @@ async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
+    let mut is_failing = false;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = &mut answered => return,
         }
-        if let Err(error) = authorizer.uses().flush(&store).await {
-            tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
+        match authorizer.uses().flush(&store).await {
+            Ok(()) if std::mem::replace(&mut is_failing, false) => {
+                tracing::info!("counts of uses are written again");
+            }
+            Err(error) if !std::mem::replace(&mut is_failing, true) => {
+                tracing::warn!(error = %error, "counts of uses could not be written; they are kept");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 }

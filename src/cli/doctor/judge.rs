@@ -114,11 +114,12 @@ fn standbys(facts: &ServerFacts, report: &mut Report) {
 
 fn connections(facts: &ServerFacts, context: &Context<'_>, report: &mut Report) {
     let pool = context.serve.database.pool_size;
-    let needed = i64::from(pool).saturating_mul(i64::from(context.replicas));
+    // One more follows the changes.
+    let needed = i64::from(pool).saturating_add(1).saturating_mul(i64::from(context.replicas));
     let replicas =
         if context.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", context.replicas) };
     let what = format!(
-        "{replicas} of {pool} need {needed}; the role may have {}, and the server has {} now",
+        "{replicas} of {pool} and one need {needed}; the role may have {}, and the server has {} now",
         facts.connections_max, facts.connections
     );
     if needed > facts.connections_max {

@@ -81,7 +81,7 @@ async fn head(client: &Client) -> Result<i64, Status> {
 }
 
 async fn open(client: &Client, after_revision: i64) -> Result<Streaming<pb::WatchKeysResponse>, Status> {
-    Ok(client.keys().watch_keys(pb::WatchKeysRequest { after_revision }).await?.into_inner())
+    Ok(client.watching().watch_keys(pb::WatchKeysRequest { after_revision }).await?.into_inner())
 }
 
 /// Opens a watch that broke off, as soon as somebody answers.

@@ -83,7 +83,7 @@ impl ShortAuthorize {
         let (mut answer, refused) = match self.authorizer.authorize_now(&question) {
             Some(outcome) => (ShortAnswer::of(&convert::response(outcome))?, None),
             None if self.authorizer.sheds(&question, caller.asker) => {
-                let status = error::authorize(LoadError::Overloaded.into());
+                let status = error::authorize(LoadError::InVain.into());
                 (ShortAnswer::refusal(status), Some(ErrorReason::Overloaded))
             }
             None => return None,

@@ -1,6 +1,6 @@
 //! One connection on its loop, from its first byte of HTTP/2 to its end.
 //!
-//! - What has come is read first, all of it, then answered, then written: calls that come together leave together.
+//! - What has come is read first, then answered, then written: calls that come together leave together.
 //! - A call that memory can answer is answered where it was read, without a task of its own. Every other one is handed
 //!   to the background runtime with its request put together again.
 //! - One connection does not keep the others of its loop waiting: after some calls it is their turn.
@@ -48,8 +48,8 @@ const UNSENT_BYTES_MAX: usize = 400 << 10;
 const FAULTY_CALLS_MAX: usize = 1024;
 /// Calls of one connection before it is the others' turn.
 const CALLS_AT_ONCE: usize = 64;
-/// Most calls in a row are answered with what has come in one read; their vector need not grow.
-const CALLS_USUAL: usize = 16;
+/// So many answers leave together: their client reads them while the next ones are made.
+const CALLS_IN_A_ROW: usize = 16;
 /// A longer message goes the long way.
 const SHORT_BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -140,7 +140,7 @@ where
         http2,
         peer,
         around,
-        arrived: Vec::with_capacity(CALLS_USUAL),
+        arrived: Vec::with_capacity(CALLS_IN_A_ROW),
         memory: A::Memory::default(),
     };
     loop {
@@ -189,7 +189,7 @@ where
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let mut left = CALLS_AT_ONCE;
         loop {
-            let ended = self.read(context, left);
+            let ended = self.read(context, left.min(CALLS_IN_A_ROW));
             left = left.saturating_sub(self.arrived.len());
             if self.arrived.is_empty() {
                 return ended;

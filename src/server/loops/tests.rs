@@ -334,3 +334,23 @@ async fn a_connection_whose_client_is_gone_is_closed_and_one_that_answers_is_kep
     answer(ask(&mut send, "/short")).await.unwrap();
     served.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_messages_that_wait_leave_their_connection_to_the_others() {
+    let mut served = start(TERMS, 10).await;
+    let (mut send, connection) = served.connect().await;
+    let request = Request::post("http://loops/long/hang").body(()).unwrap();
+    let (hanging, mut body) = send.send_request(request, false).unwrap();
+    served.begun.recv().await.unwrap();
+    // Each in a frame of its own, more than the call may send: nobody reads them.
+    for _ in 0..10_000 {
+        body.send_data(Bytes::from_static(b"a short message"), false).unwrap();
+    }
+    for _ in 0..300 {
+        let (_, said) = answer(ask(&mut send, "/short")).await.unwrap();
+        assert_eq!(said, b"message");
+    }
+    drop((hanging, body, send, connection));
+    timeout(FAILS, served.dropped.recv()).await.expect("it hangs on").unwrap();
+    served.stop().await;
+}

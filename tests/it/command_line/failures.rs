@@ -56,6 +56,22 @@ async fn the_token_of_the_data_directory_goes_to_its_own_server_and_is_named_whe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_a_replica_holds_back_is_answered_before_the_command_gives_up() {
+    let app = App::builder().flags(["--propagation-wait=60s"]).start().await;
+    let follows_nothing = "INSERT INTO replicas (replica_id, address, system_identifier, timeline, applied, beat, \
+             staleness_ms) \
+         SELECT gen_random_uuid(), 'elsewhere', system_identifier, timeline, 0, 1, 300000 FROM replicas";
+    app.database.sql(follows_nothing).await;
+    let create =
+        ["keys", "create", "--user-id=4", "--name=x", "--template=default", "--timeout=3s", "-o=json"];
+    let ran = Shell::of(&app).run(&create).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.told);
+    assert!(ran.json()["token"].as_str().is_some_and(|token| token.starts_with("ks_")), "nobody else has it");
+    assert_eq!(ran.json()["propagation"]["complete"], false);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_way_is_told_with_a_way_out() {
     let app = App::start().await;
     let shell = Shell::of(&app);

@@ -51,7 +51,7 @@ fn a_healthy_server_has_only_good_findings() {
     assert_eq!(levels(&facts(), &[], 1), []);
     assert_eq!(levels(&ServerFacts { synchronous_commit: "off".into(), ..facts() }, &[], 1), []);
     let synchronous = ServerFacts { standbys: 2, synchronous_standbys: "a".into(), ..facts() };
-    assert_eq!(levels(&synchronous, &[], 6), []);
+    assert_eq!(levels(&synchronous, &[], 5), []);
 }
 
 #[test]
@@ -65,14 +65,14 @@ fn each_fault_is_found_by_its_check() {
         (ServerFacts { standbys: 1, ..facts() }, ("standbys", Level::Warn)),
         (ServerFacts { synchronous_standbys: "a".into(), ..facts() }, ("standbys", Level::Warn)),
         (ServerFacts { is_superuser: true, ..facts() }, ("role", Level::Warn)),
-        (ServerFacts { connections_max: 15, ..facts() }, ("connections", Level::Fail)),
+        (ServerFacts { connections_max: 16, ..facts() }, ("connections", Level::Fail)),
     ];
     for (facts, found) in cases {
         assert_eq!(levels(&facts, &[], 1), [found], "{facts:?}");
     }
     let lossy = ServerFacts { fsync: false, ..facts() };
     assert_eq!(levels(&lossy, &["--allow-data-loss"], 1), [("durability", Level::Warn)]);
-    assert_eq!(levels(&facts(), &["--pool-size=49"], 2), [("connections", Level::Fail)]);
+    assert_eq!(levels(&facts(), &["--pool-size=48"], 2), [("connections", Level::Fail)]);
 }
 
 #[test]
