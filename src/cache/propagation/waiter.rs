@@ -112,3 +112,26 @@ impl Waiter {
 fn covers(applied: ReadAt, change: ReadAt) -> bool {
     applied.epoch == change.epoch && applied.revision >= change.revision
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::clock::monotonic_now;
+    use crate::policy::Revision;
+    use crate::storage::{Epoch, Store};
+
+    #[tokio::test]
+    async fn a_list_of_another_database_makes_nothing_complete() {
+        // Nobody answers there: all that is known comes from here.
+        let store = Store::new(&SecretString::from("postgres://127.0.0.1:1/nothing"), 1).unwrap();
+        let at = ReadAt { epoch: Epoch::new(1, 2), revision: Revision::ZERO };
+        let mut waiter = Waiter::new(&Replicas::of_command(store), Stamp { at, time: DateTime::UNIX_EPOCH });
+        let list = |epoch| Seen { ticket: 1, replicas: Arc::default(), read: Some((epoch, monotonic_now())) };
+        waiter.compare(&list(Epoch::new(1, 1)));
+        assert!(!waiter.is_complete(None), "replicas that are new are missing there");
+        waiter.compare(&list(at.epoch));
+        assert!(waiter.is_complete(None));
+    }
+}
