@@ -7,8 +7,8 @@
 //! the loader and, where it must, bcrypt.
 //!
 //! The order of a decision: the request was received; the cache is asked whether it may be trusted and how new it is
-//! ([`crate::cache::View`]); the key is looked up, or loaded; the wall clock is read; the policy is evaluated. After a
-//! wait the cache is asked once more.
+//! ([`crate::cache::View`]), once for the caller and what he asks; the key is looked up, or loaded; the wall clock is
+//! read; the policy is evaluated. After a wait the cache is asked once more.
 
 mod bcrypt_turns;
 mod callers;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use self::bcrypt_turns::BcryptTurns;
 use self::prove_by_bcrypt::Upgrades;
 use self::throttle::Throttle;
-use crate::cache::{KeyCache, Loader};
+use crate::cache::{KeyCache, Loader, View};
 use crate::clock::Clock;
 use crate::metrics::{DecisionMetrics, LoaderMetrics};
 use crate::storage::Store;
@@ -101,6 +101,13 @@ impl Authorizer {
             metrics,
             lookups,
         }))
+    }
+
+    /// What a request is answered by that memory may answer; `None` where memory must not be trusted. To be taken after
+    /// the request was received, and anew after each wait.
+    #[must_use]
+    pub fn view(&self) -> Option<View<'_>> {
+        self.0.cache.view()
     }
 
     /// The keys in memory.

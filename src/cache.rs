@@ -45,7 +45,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use self::keys::Keys;
@@ -126,7 +125,7 @@ pub struct Settings {
     /// Checks that are only observed, for every key.
     pub observe: CheckSet,
     /// What an answer tells of a key, encoded once.
-    pub describe: fn(&ProvenKey) -> Bytes,
+    pub describe: fn(&ProvenKey) -> Box<[u8]>,
     /// An entry of this age is loaded anew, while it goes on being used: rows that were changed without a line in the
     /// change log are seen by then. The ages of entries differ by up to a fifth, so that they do not all come at once.
     pub refresh: Duration,
@@ -352,6 +351,12 @@ impl View<'_> {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// When the cache was asked.
+    #[must_use]
+    pub fn taken_at(&self) -> BootTime {
+        self.now
     }
 
     /// What memory knows of a token.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use keystile::clock::monotonic_now;
 
-use crate::call::{Call, End};
+use crate::call::{Call, End, Record};
 use crate::client::{CallFailure, ask};
 use crate::question::{Question, Turn};
 
@@ -22,7 +22,7 @@ pub async fn run(
     mut turn: Turn,
     stop: Arc<AtomicBool>,
 ) -> Result<Vec<Call>, CallFailure> {
-    let mut calls = Vec::new();
+    let mut calls = Record::default();
     let mut asked = monotonic_now();
     while !stop.load(Ordering::Relaxed) {
         let Some(body) = question.body(&mut turn) else { break };
@@ -30,7 +30,7 @@ pub async fn run(
         asked = call.answered();
         calls.push(call);
     }
-    Ok(calls)
+    Ok(calls.into_calls())
 }
 
 /// Makes a call that began at `asked`, and checks its answer; `count` is the number of calls before it.
@@ -54,5 +54,5 @@ pub async fn call_at(
         Err(failure) if failure.is_shed() && question.may_be_shed() => End::Shed,
         Err(failure) => return Err(failure),
     };
-    Ok(Call { asked, took, end })
+    Ok(Call::new(asked, took, end))
 }

@@ -79,7 +79,7 @@ impl OpenLoop {
         }
         let stopped = monotonic_now();
         let never_made = std::iter::from_fn(|| due.next_if(|due| *due <= stopped && !dry));
-        let unanswered = |asked| Call { asked, took: stopped - asked, end: End::Unanswered };
+        let unanswered = |asked| Call::new(asked, stopped - asked, End::Unanswered);
         let never_made: Vec<Call> = never_made.map(unanswered).collect();
         wait_for_the_last(&mut under_way, &mut ended).await?;
         add_unanswered(&mut ended, made);
@@ -106,7 +106,7 @@ fn add_unanswered(ended: &mut Vec<Call>, made: Vec<Instant>) {
     ended.sort_unstable_by_key(|call| call.asked);
     let mut answered = ended.iter().map(|call| call.asked).peekable();
     let open = made.into_iter().filter(|asked| answered.next_if_eq(asked).is_none());
-    let open: Vec<Call> = open.map(|asked| Call { asked, took: now - asked, end: End::Unanswered }).collect();
+    let open: Vec<Call> = open.map(|asked| Call::new(asked, now - asked, End::Unanswered)).collect();
     ended.extend(open);
 }
 

@@ -135,8 +135,8 @@ fn summarise(load: &Load, calls: &[Call], observed: &Observed) -> Result<Round, 
         (*started..*ended).contains(&counts)
     };
     let counted = || calls.iter().filter(within);
-    let ended_so = |end: End| counted().filter(|call| call.end == end).count();
-    let mut took: Vec<Duration> = counted().map(|call| call.took).collect();
+    let ended_so = |end: End| counted().filter(|call| call.end() == end).count();
+    let mut took: Vec<Duration> = counted().map(Call::took).collect();
     let p50 = percentile(&mut took, 50).ok_or(Failure::NoAnswer)?;
     let p99 = percentile(&mut took, 99).ok_or(Failure::NoAnswer)?;
     let elapsed = (*ended - *started).as_secs_f64();

@@ -17,7 +17,7 @@ use prost::Message;
 use prost::encoding::decode_varint;
 use tokio::time::timeout;
 
-use crate::call::{Call, End};
+use crate::call::{Call, End, Record};
 use crate::client::{CallFailure, grpc_status};
 use crate::message::{PREFIX_BYTES, framed};
 use crate::question::{Question, SAMPLE, check_decision};
@@ -57,7 +57,7 @@ pub async fn run(
     if receiving.is_end_stream() {
         grpc_status(&head.headers)?;
     }
-    let mut calls = Vec::new();
+    let mut calls = Record::default();
     let mut received = BytesMut::new();
     while !stop.load(Ordering::Relaxed) {
         let Some(chunk) = receiving.data().await else { break };
@@ -71,14 +71,14 @@ pub async fn run(
     sending.send_data(Bytes::new(), true)?;
     let rest = timeout(LAST_ANSWER_MAX, to_the_end(&mut receiving, &mut received, &mut places, &mut calls));
     rest.await.map_err(|_| CallFailure::Wrong("the stream does not end".to_owned()))??;
-    Ok(calls)
+    Ok(calls.into_calls())
 }
 
 async fn to_the_end(
     receiving: &mut RecvStream,
     received: &mut BytesMut,
     places: &mut [Place],
-    calls: &mut Vec<Call>,
+    calls: &mut Record,
 ) -> Result<(), CallFailure> {
     while let Some(chunk) = receiving.data().await {
         let chunk = chunk?;
@@ -94,7 +94,7 @@ async fn to_the_end(
 fn take_answers(
     received: &mut BytesMut,
     places: &mut [Place],
-    calls: &mut Vec<Call>,
+    calls: &mut Record,
 ) -> Result<Vec<usize>, CallFailure> {
     let mut answered = Vec::new();
     while let Some(message) = next_message(received) {
@@ -102,7 +102,7 @@ fn take_answers(
         let now = monotonic_now();
         let place =
             places.get_mut(at).ok_or_else(|| CallFailure::Wrong("an answer to nothing".to_owned()))?;
-        calls.push(Call { asked: place.asked, took: now - place.asked, end: End::Answered });
+        calls.push(Call::new(place.asked, now - place.asked, End::Answered));
         place.asked = now;
         answered.push(at);
     }

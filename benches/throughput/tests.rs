@@ -1,6 +1,7 @@
 //! The tests of the throughput harness's arithmetic. They have a target of their own, because the benchmark's
 //! cannot run tests.
 
+mod call;
 mod message;
 mod metrics_page;
 mod proc_stat;
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use call::{Call, End, Record};
 use keystile::token::{Brand, Presented};
 use message::{Echo, PREFIX_BYTES, framed, unframed};
 use proc_stat::{ProcessTimes, busy_ticks};
@@ -314,4 +316,23 @@ fn a_chart_names_its_axes_and_escapes_what_it_is_told() {
     assert!(svg.contains("M70.0 216.0 L400.0 128.0"), "{svg}");
     let empty = Chart { title: String::new(), across: String::new(), panels: Vec::new() };
     assert!(empty.svg().is_none());
+}
+
+#[test]
+fn a_call_is_remembered_as_it_was_however_many_there_are() {
+    let began = keystile::clock::monotonic_now();
+    let ends = [End::Answered, End::Shed, End::Unanswered];
+    let mut record = Record::default();
+    for (number, end) in (0..10_000).zip(ends.into_iter().cycle()) {
+        record.push(Call::new(began, Duration::from_nanos(number), end));
+    }
+    assert_eq!(record.len(), 10_000);
+    let calls = record.into_calls();
+    assert_eq!(calls.len(), 10_000);
+    for ((number, end), call) in (0..10_000).zip(ends.into_iter().cycle()).zip(calls) {
+        let took = Duration::from_nanos(number);
+        assert_eq!((call.took(), call.end(), call.answered()), (took, end, began + took));
+    }
+    let longest = Call::new(began, Duration::MAX, End::Shed);
+    assert_eq!((longest.took(), longest.end()), (Duration::from_nanos(u64::MAX >> 2), End::Shed));
 }

@@ -8,15 +8,16 @@ use std::io::{Cursor, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::prove::Whose;
 use super::{AuthorizeError, Authorizer, Freshness};
-use crate::cache::{CachedKey, Wanted};
+use crate::cache::{CachedKey, View, Wanted};
 use crate::call;
 use crate::metrics::ProofOutcome;
 use crate::policy::{
-    AccessRequest, Dimension, DimensionSet, KeyId, KeyState, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
+    AccessRequest, Dimension, DimensionSet, KeyId, Reason, Revision, SCOPE_ADMIN, SCOPE_AUTHORIZE,
     SCOPE_READ, UserId, evaluate,
 };
 
@@ -94,9 +95,16 @@ struct Known {
     key: Arc<CachedKey>,
     caller: Caller,
     needed: Needed,
+    /// Until when the token and the key work, where either ends by itself. Exclusive.
+    end: Option<DateTime<Utc>>,
 }
 
 impl Known {
+    fn new(token: &[u8], key: Arc<CachedKey>, caller: Caller, needed: Needed) -> Self {
+        let end = key.grace_end().into_iter().chain(key.snapshot().expire_time()).min();
+        Self { token: token.to_vec().into(), key, caller, needed, end }
+    }
+
     /// Compares all bytes, wherever they differ: others may share the connection.
     fn has(&self, token: &[u8]) -> bool {
         let known = self.token.expose_secret();
@@ -107,34 +115,34 @@ impl Known {
 
 impl Authorizer {
     /// [`Authorizer::authenticate_now`] for a caller who calls again and again, on a connection or a stream: where neither
-    /// his token nor the key has changed, all that has to be asked is whether the key still works.
+    /// his token nor the key has changed, all that has to be asked is whether the key still works. The wall clock is not
+    /// read for one that has no end.
     ///
     /// Counts nothing: see [`Authorizer::count_caller`].
     #[must_use]
     pub fn authenticate_again(
         &self,
+        view: View<'_>,
         known: &mut KnownCaller,
         token: &[u8],
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Option<Result<Caller, CallerError>> {
-        let view = self.0.cache.view()?;
         let again = known.0.as_ref().filter(|it| it.needed == needed && it.caller.peer == peer);
-        if let Some(Known { key, caller, .. }) = again.filter(|it| it.has(token) && view.still_has(&it.key)) {
-            let now = self.0.clock.now();
-            let works = key.grace_end().is_none_or(|end| now < end)
-                && key.snapshot().state(now) == KeyState::Active
-                && !view.wants_refresh(key);
-            if works {
+        if let Some(Known { key, caller, end, .. }) =
+            again.filter(|it| it.has(token) && view.still_has(&it.key))
+        {
+            let works = end.is_none_or(|end| self.0.clock.now() < end);
+            if works && !view.wants_refresh(key) {
                 call::note_caller(key.key_id().get());
                 return Some(Ok(caller.clone()));
             }
         }
         known.0 = None;
-        let (proof, _) = self.look_up(token, Revision::ZERO)?;
+        let (proof, _) = self.look_up(Some(view), token, Revision::ZERO)?;
         let admitted = self.let_in(proof.key.clone(), peer, needed).map_err(Refused::by_token);
         if let (Ok(caller), Some(key)) = (&admitted, proof.key) {
-            known.0 = Some(Known { token: token.to_vec().into(), key, caller: caller.clone(), needed });
+            known.0 = Some(Known::new(token, key, caller.clone(), needed));
         }
         Some(admitted)
     }
@@ -154,7 +162,7 @@ impl Authorizer {
         peer: Option<IpAddr>,
         needed: Needed,
     ) -> Option<Result<Caller, CallerError>> {
-        let proof = self.prove_now(token, Whose::Operators, Revision::ZERO)?;
+        let proof = self.prove_now(self.view(), token, Whose::Operators, Revision::ZERO)?;
         Some(self.let_in(proof.key, peer, needed).map_err(Refused::by_token))
     }
 

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
 use super::prove::{Freshness, Whose};
 use super::warnings::{self, Warning};
 use super::{AuthorizeError, Authorizer, Proof};
-use crate::cache::CachedKey;
+use crate::cache::{CachedKey, View};
+use crate::call;
+use crate::clock::BootTime;
 use crate::policy::{AccessRequest, Check, CheckSet, Decision, Dimension, Reason, Revision, evaluate};
-use crate::{call, clock};
 
 /// A request to be decided. What the end user controls is any bytes of any length.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,10 @@ pub struct FilterOutcome {
 impl Authorizer {
     /// Decides one request by what memory knows; `None` where memory cannot tell: then [`Authorizer::authorize`] can.
     #[must_use]
-    pub fn authorize_now(&self, question: &Question<'_>) -> Option<Outcome> {
-        let began = clock::monotonic_now();
-        let proof = self.prove_now(question.token, Whose::Anyones, question.freshness.min_revision)?;
-        Some(self.conclude(proof, question, began))
+    pub fn authorize_now(&self, view: View<'_>, question: &Question<'_>) -> Option<Outcome> {
+        let proof =
+            self.prove_now(Some(view), question.token, Whose::Anyones, question.freshness.min_revision)?;
+        Some(self.conclude(proof, question, view.taken_at()))
     }
 
     /// Decides one request.
@@ -79,18 +79,18 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made.
     pub async fn authorize(&self, question: Question<'_>) -> Result<Outcome, AuthorizeError> {
-        let began = clock::monotonic_now();
+        let began = BootTime::now();
         let proof = self.prove(question.token, Whose::Anyones, question.freshness).await;
-        let proof = proof.inspect_err(|_| self.0.metrics.took(None, clock::since(began)))?;
+        let proof = proof.inspect_err(|_| self.0.metrics.took(None, BootTime::now().since(began)))?;
         Ok(self.conclude(proof, &question, began))
     }
 
     /// Decides, and records what was decided.
-    fn conclude(&self, proof: Proof, question: &Question<'_>, began: Instant) -> Outcome {
+    fn conclude(&self, proof: Proof, question: &Question<'_>, began: BootTime) -> Outcome {
         let inner = &*self.0;
         let now = inner.clock.now();
         let outcome = decide(proof, &question.access, now);
-        inner.metrics.took(Some(outcome.denied.is_none()), clock::since(began));
+        inner.metrics.took(Some(outcome.denied.is_none()), BootTime::now().since(began));
         inner.metrics.count(outcome.denied, outcome.observed);
         if outcome.denied.is_none()
             && !question.dry_run

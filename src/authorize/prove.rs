@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Authorizer, Question};
-use crate::cache::{Asker, Cached, CachedKey, LoadError, Loaded, Lookup, Wanted};
+use crate::cache::{Asker, Cached, CachedKey, LoadError, Loaded, Lookup, View, Wanted};
 use crate::clock;
 use crate::metrics::{ProofMetrics, ProofOutcome};
 use crate::policy::Revision;
@@ -101,8 +101,14 @@ impl Authorizer {
 
     /// The key of a token as memory knows it, in state at least as new as `min_revision`. `None` where memory cannot
     /// tell, or must not be trusted.
-    pub(super) fn prove_now(&self, token: &[u8], whose: Whose, min_revision: Revision) -> Option<Proof> {
-        let (proof, outcome) = self.look_up(token, min_revision)?;
+    pub(super) fn prove_now(
+        &self,
+        view: Option<View<'_>>,
+        token: &[u8],
+        whose: Whose,
+        min_revision: Revision,
+    ) -> Option<Proof> {
+        let (proof, outcome) = self.look_up(view, token, min_revision)?;
         self.count_look_up(whose, outcome);
         Some(proof)
     }
@@ -111,12 +117,17 @@ impl Authorizer {
     ///
     /// A malformed token (a wrong checksum, say) is refused without a look at anything: the answer rests on no state, so
     /// its revision is 0.
-    pub(super) fn look_up(&self, token: &[u8], min_revision: Revision) -> Option<(Proof, ProofOutcome)> {
+    pub(super) fn look_up(
+        &self,
+        view: Option<View<'_>>,
+        token: &[u8],
+        min_revision: Revision,
+    ) -> Option<(Proof, ProofOutcome)> {
         let inner = &*self.0;
         let Ok(presented) = Presented::classify(token, &inner.brand) else {
             return Some((Proof { key: None, revision: Revision::ZERO }, ProofOutcome::Malformed));
         };
-        let view = inner.cache.view()?;
+        let view = view?;
         if view.revision() < min_revision {
             return None;
         }
@@ -180,12 +191,12 @@ impl Authorizer {
         whose: Whose,
         freshness: Freshness,
     ) -> Result<Proof, AuthorizeError> {
-        if let Some(proof) = self.prove_now(token, whose, freshness.min_revision) {
+        if let Some(proof) = self.prove_now(self.view(), token, whose, freshness.min_revision) {
             return Ok(proof);
         }
         if freshness.min_revision > self.0.cache.applied() {
             self.await_revision(freshness).await?;
-            if let Some(proof) = self.prove_now(token, whose, freshness.min_revision) {
+            if let Some(proof) = self.prove_now(self.view(), token, whose, freshness.min_revision) {
                 return Ok(proof);
             }
         }

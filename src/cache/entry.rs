@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::Lookup;
@@ -38,7 +37,8 @@ pub struct CachedKey {
     user_id: UserId,
     snapshot: KeySnapshot,
     grace_end: Option<DateTime<Utc>>,
-    shown: Bytes,
+    /// Not shared with the answers: counting who holds it would make cores wait for each other over a hot key.
+    shown: Box<[u8]>,
     owner: Arc<OwnerMark>,
     refresh_at: AtomicU64,
     bytes: u32,
@@ -65,7 +65,7 @@ pub(super) struct Parts<'p> {
     pub(super) own_bytes: usize,
     pub(super) owner: Arc<OwnerMark>,
     pub(super) refresh_at: BootTime,
-    pub(super) shown: Bytes,
+    pub(super) shown: Box<[u8]>,
     pub(super) proven: &'p ProvenKey,
 }
 
@@ -120,7 +120,7 @@ impl CachedKey {
 
     /// What an answer tells of it, encoded.
     #[must_use]
-    pub fn shown(&self) -> &Bytes {
+    pub fn shown(&self) -> &[u8] {
         &self.shown
     }
 

@@ -76,12 +76,12 @@ fn proven(id: i64, user_id: i64, changed: i64) -> ProvenKey {
     ProvenKey { key, owner_rate_limits: RateLimits::default(), grace_end: None, budgets: Vec::new() }
 }
 
-fn describe(key: &ProvenKey) -> Bytes {
-    Bytes::copy_from_slice(&key.key.revision.get().to_le_bytes())
+fn describe(key: &ProvenKey) -> Box<[u8]> {
+    Box::new(key.key.revision.get().to_le_bytes())
 }
 
 fn shown_revision(key: &CachedKey) -> i64 {
-    i64::from_le_bytes(key.shown().as_ref().try_into().unwrap())
+    i64::from_le_bytes(key.shown().try_into().unwrap())
 }
 
 fn cache_of(entries: usize, bytes: usize) -> Arc<KeyCache> {

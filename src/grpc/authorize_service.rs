@@ -20,6 +20,7 @@ use super::session::Session;
 use super::streams::{self, Streams};
 use super::violations::Violations;
 use crate::authorize::{Authorizer, FilterQuestion, Outcome, Question};
+use crate::cache::View;
 use crate::clock;
 use crate::metrics::CallMetrics;
 use stream::Deciding;
@@ -50,12 +51,12 @@ impl AuthorizeApi {
     }
 
     /// What can be decided without waiting. `None`: see [`AuthorizeApi::decide`].
-    fn decide_now(&self, request: &pb::AuthorizeRequest) -> Option<Decided> {
+    fn decide_now(&self, view: View<'_>, request: &pb::AuthorizeRequest) -> Option<Decided> {
         let asked = match convert::check_authorize(request, Duration::ZERO) {
             Ok(asked) => asked,
             Err(status) => return Some(Err(status)),
         };
-        let outcome = self.authorizer.authorize_now(&question(request, &asked))?;
+        let outcome = self.authorizer.authorize_now(view, &question(request, &asked))?;
         Some(Ok(answer(request, outcome)))
     }
 

@@ -18,6 +18,7 @@ use super::error;
 use super::peer::Peer;
 use super::streams::Streams;
 use crate::authorize::{Authorizer, CallerError, KnownCaller, Needed};
+use crate::cache::View;
 use crate::call;
 use crate::policy::KeyId;
 
@@ -85,11 +86,15 @@ impl Session {
     }
 
     /// Judges the caller of one message of many by what memory knows of him; `None` where it does not know.
-    pub(super) fn judge_again_now(&self, known: &mut KnownCaller) -> Option<Result<(), Refused>> {
+    pub(super) fn judge_again_now(
+        &self,
+        view: View<'_>,
+        known: &mut KnownCaller,
+    ) -> Option<Result<(), Refused>> {
         let Opened { by: OpenedBy::Token(authorizer, token), peer, needed } = &*self.0 else {
             return self.judge_now();
         };
-        let judged = authorizer.authenticate_again(known, token.expose_secret(), *peer, *needed);
+        let judged = authorizer.authenticate_again(view, known, token.expose_secret(), *peer, *needed);
         judged.map(|judged| Ok(judged.map(drop)?))
     }
 

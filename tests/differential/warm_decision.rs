@@ -124,7 +124,10 @@ async fn a_warm_decision_takes_little_from_the_heap() {
             dry_run: false,
             freshness: asked.freshness,
         };
-        let outcome = authorizer.authorize_now(&question).expect("memory knows the key");
+        let outcome = {
+            let view = authorizer.view().expect("memory is trusted");
+            authorizer.authorize_now(view, &question).expect("memory knows the key")
+        };
         ShortAnswer::of(&response(outcome)).unwrap()
     };
     // The first use of a thread makes what it keeps.

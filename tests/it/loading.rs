@@ -5,7 +5,6 @@ mod floods;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use keystile::cache::{
     self, Bounds, KeyCache, LoadError, Loaded, Loader, LoaderSettings, QueueBounds, ReadAt, Wanted,
 };
@@ -127,7 +126,7 @@ async fn loader(database: &TestDatabase) -> (Store, Arc<KeyCache>, Loader) {
     let cache = KeyCache::new(cache::Settings {
         bounds: Bounds { entries: 1_000, bytes: 1 << 20, unknown: 1_000 },
         observe: CheckSet::EMPTY,
-        describe: |_| Bytes::new(),
+        describe: |_| Box::default(),
         refresh: Duration::from_secs(600),
         metrics: Arc::default(),
     });

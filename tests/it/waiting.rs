@@ -12,7 +12,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::DateTime;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use keystile::authorize::{Authorizer, Freshness, Question, Settings};
@@ -90,10 +89,10 @@ struct Deciding {
 
 impl Deciding {
     async fn new() -> Self {
-        Self::describing(|_| Bytes::new()).await
+        Self::describing(|_| Box::default()).await
     }
 
-    async fn describing(describe: fn(&ProvenKey) -> Bytes) -> Self {
+    async fn describing(describe: fn(&ProvenKey) -> Box<[u8]>) -> Self {
         let database = TestDatabase::new().await;
         import(&database, KEY, TOKEN, COST).await;
         let store = Store::new(&database.url().into(), 4).unwrap();

@@ -176,9 +176,9 @@ fn with_load(
     lasted: Duration,
     calls: &[Call],
 ) -> std::result::Result<Result, Failure> {
-    let mut took: Vec<Duration> = calls.iter().map(|call| call.took).collect();
+    let mut took: Vec<Duration> = calls.iter().map(Call::took).collect();
     let p99 = percentile(&mut took, 99).ok_or(Failure::NoAnswer)?;
-    let unanswered = calls.iter().filter(|call| call.end == End::Unanswered).count();
+    let unanswered = calls.iter().filter(|call| call.end() == End::Unanswered).count();
     Ok(Result {
         load_per_second: rounded(each * float(REPLICAS)),
         load_answered_per_second: rounded(float(calls.len() - unanswered) / lasted.as_secs_f64()),

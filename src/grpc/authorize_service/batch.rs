@@ -26,7 +26,7 @@ impl AuthorizeApi {
         for (position, request) in requests.into_iter().enumerate() {
             // A long batch lets the others of this thread have their turns.
             coop::consume_budget().await;
-            let decided = self.decide_now(&request);
+            let decided = self.authorizer.view().and_then(|view| self.decide_now(view, &request));
             if decided.is_none() {
                 rest.push((position, request));
             }

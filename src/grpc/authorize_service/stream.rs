@@ -118,7 +118,8 @@ impl Deciding {
     fn take(&mut self, request: pb::AuthorizeStreamRequest) -> Option<pb::AuthorizeStreamResponse> {
         let pb::AuthorizeStreamRequest { correlation_id, request } = request;
         // Decided before the request is validated.
-        let judged = match self.session.judge_again_now(&mut self.known) {
+        let view = self.api.authorizer.view();
+        let judged = match view.and_then(|view| self.session.judge_again_now(view, &mut self.known)) {
             Some(Err(Refused::Gone(status))) => {
                 self.cut(status);
                 return None;
@@ -130,7 +131,10 @@ impl Deciding {
         let Some(request) = request else {
             return Some(answer(correlation_id, Err(no_request())));
         };
-        if judged && let Some(decided) = self.api.decide_now(&request) {
+        if judged
+            && let Some(view) = view
+            && let Some(decided) = self.api.decide_now(view, &request)
+        {
             return Some(answer(correlation_id, decided));
         }
         let size = request.encoded_len();

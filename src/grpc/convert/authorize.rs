@@ -234,7 +234,7 @@ pub fn response(outcome: Outcome) -> pb::AuthorizeResponse {
         http_status,
         authorization_id: String::new(),
         // Encoded already; empty is absent.
-        key: outcome.key.map(|key| key.shown().clone()).unwrap_or_default(),
+        key: outcome.key.map(|key| Bytes::copy_from_slice(key.shown())).unwrap_or_default(),
         rate_limits: Vec::new(),
         budgets: Vec::new(),
         retry_after: None,
@@ -246,7 +246,7 @@ pub fn response(outcome: Outcome) -> pb::AuthorizeResponse {
 
 /// What answers tell of a key, an encoded AuthorizedKey: made once when the key is loaded.
 #[must_use]
-pub fn describe(proven: &ProvenKey) -> Bytes {
+pub fn describe(proven: &ProvenKey) -> Box<[u8]> {
     let key = &proven.key;
     let described = pb::AuthorizedKey {
         key_id: key.key_id.get(),

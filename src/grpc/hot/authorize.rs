@@ -16,14 +16,13 @@ use tracing::level_filters::LevelFilter;
 
 use super::{PATH, ShortAnswer, ShortCall};
 use crate::authorize::{Authorizer, KnownCaller, Needed, Question};
-use crate::cache::{Asker, LoadError};
+use crate::cache::{Asker, LoadError, View};
 use crate::clock;
 use crate::grpc::auth_layer::{CallerAuth, bearer};
 use crate::grpc::convert::authorize as convert;
 use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::error_layer::is_grpc;
 use crate::grpc::pb;
-use crate::grpc::peer::Peer;
 use crate::grpc::telemetry_layer::{REQUEST_ID, Telemetry, only};
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -70,7 +69,8 @@ impl ShortAuthorize {
             return None;
         }
         let _in_flight = self.telemetry.authorize().begin();
-        let caller = self.let_in(call.head, call.peer, known)?;
+        let view = self.authorizer.view()?;
+        let caller = self.let_in(view, call, known)?;
         let request = pb::AuthorizeRequest::decode(call.message()?).ok()?;
         // A revision that is not there yet is not waited for here.
         let asked = convert::check_authorize(&request, Duration::ZERO).ok()?;
@@ -80,7 +80,7 @@ impl ShortAuthorize {
             dry_run: request.dry_run,
             freshness: asked.freshness,
         };
-        let (mut answer, refused) = match self.authorizer.authorize_now(&question) {
+        let (mut answer, refused) = match self.authorizer.authorize_now(view, &question) {
             Some(outcome) => (ShortAnswer::of(&convert::response(outcome))?, None),
             None if self.authorizer.sheds(&question, caller.asker) => {
                 let status = error::authorize(LoadError::InVain.into());
@@ -97,14 +97,15 @@ impl ShortAuthorize {
     }
 
     /// Lets the caller in; `None` where it takes more than memory, or he is refused.
-    fn let_in(&self, head: &Parts, peer: Peer, known: &mut KnownCaller) -> Option<LetIn> {
+    fn let_in(&self, view: View<'_>, call: &ShortCall<'_>, known: &mut KnownCaller) -> Option<LetIn> {
+        let ShortCall { head, peer, .. } = call;
         let CallerAuth::Tokens(authorizer) = &self.auth else {
             return Some(LetIn { asker: Asker::Unknown, is_by_token: false });
         };
         let address = Some(peer.address.ip().to_canonical());
         let token = bearer(head);
         let caller = match (token, peer.key_id) {
-            (Some(token), _) => authorizer.authenticate_again(known, token, address, Needed::Authorize),
+            (Some(token), _) => authorizer.authenticate_again(view, known, token, address, Needed::Authorize),
             (None, Some(key_id)) if !head.headers.contains_key(AUTHORIZATION) => {
                 authorizer.authenticate_certificate_now(key_id, address, Needed::Authorize)
             }

@@ -1,6 +1,5 @@
 //! What a load has read is judged for everybody who waits for it, and nobody joins it after that.
 
-use bytes::Bytes;
 use keystile::cache::{LoadError, Loaded, ReadAt, Wanted};
 use keystile::policy::KeyId;
 use keystile::storage::Epoch;
@@ -12,9 +11,9 @@ use crate::harness::eventually;
 
 static GATE: Gate = Gate::new();
 
-fn slowly(_key: &ProvenKey) -> Bytes {
+fn slowly(_key: &ProvenKey) -> Box<[u8]> {
     GATE.pass();
-    Bytes::new()
+    Box::default()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use diesel_async::SimpleAsyncConnection as _;
 use keystile::cache::{Follower, FollowerSettings, PROPAGATION_WAIT, Replicas, Wanted};
 use keystile::policy::KeyId;
@@ -17,9 +16,9 @@ use crate::harness::eventually;
 
 static GATE: Gate = Gate::new();
 
-fn slowly(_key: &ProvenKey) -> Bytes {
+fn slowly(_key: &ProvenKey) -> Box<[u8]> {
     GATE.pass();
-    Bytes::new()
+    Box::default()
 }
 
 /// Renewals wait while the lock is held.
