@@ -1,6 +1,6 @@
 //! Keys by what proves them: many in one statement, which also reads the state that they are of.
 //!
-//! The statements are written so that PostgreSQL keeps their plans ([`super::super::plans`]).
+//! The one by digests is written so that PostgreSQL keeps its plan ([`super::super::plans`]).
 //!
 //! A row that does not parse is the failure of its own key only: the others of the statement are found.
 
@@ -113,11 +113,9 @@ pub async fn find_by_ids(
     ids: &[KeyId],
 ) -> Result<Found<KeyId>, StorageError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let asked = sql::<Bool>("api_keys.key_id = ANY (ARRAY(SELECT unnest(");
-    let asked = asked.bind::<Array<BigInt>, _>(ids).sql(")))");
     let current = key_secrets::key_id.nullable().eq(api_keys::key_id.nullable()).and(key_secrets::is_current);
     let select = revision_counter::table
-        .left_join(api_keys::table.on(asked))
+        .left_join(api_keys::table.on(api_keys::key_id.eq_any(ids)))
         .left_join(key_secrets::table.on(current))
         .left_join(owners::table.on(owners::user_id.nullable().eq(api_keys::user_id.nullable())))
         .filter(revision_counter::only_row.eq(the_only_row()))
