@@ -216,18 +216,15 @@ impl Inner {
     /// To be called whenever the queue was told of something: then a batch that is due, or will be, has somebody who
     /// begins it. All who have patience have as much, so nothing becomes due between now and what is awaited.
     fn start_runner(self: &Arc<Self>, state: &mut State, now: Instant) {
-        match state.queue.due() {
-            Some(due) if due <= now => {
-                if state.runners < BATCHES_MAX {
-                    state.runners += 1;
-                    self.settings.runtime.spawn(Arc::clone(self).run());
-                }
-            }
-            Some(due) if !state.is_awaited => {
-                state.is_awaited = true;
-                self.settings.runtime.spawn(Arc::clone(self).await_due(due));
-            }
-            _ => {}
+        let Some(due) = state.queue.due() else { return };
+        if due > now && !state.is_awaited {
+            state.is_awaited = true;
+            self.settings.runtime.spawn(Arc::clone(self).await_due(due));
+        }
+        // Where all are at work, the first of them that has done takes the batch.
+        if due <= now && state.runners < BATCHES_MAX {
+            state.runners += 1;
+            self.settings.runtime.spawn(Arc::clone(self).run());
         }
     }
 
