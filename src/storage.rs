@@ -25,6 +25,7 @@ pub mod listing;
 pub mod migrations;
 pub mod owners;
 pub mod peppers;
+mod plans;
 mod pool;
 mod prepared;
 pub mod probe;

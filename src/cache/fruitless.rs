@@ -4,6 +4,9 @@
 //! some such loads at once, which come back evenly. While he has none left, what is not in memory is refused for him: not
 //! denied, since nothing is known of it. What is in memory is not touched by that, and nor are other askers.
 //!
+//! Who has asked for some in vain lately can wait for the next ones, a moment each ([`Fruitless::patience`]): they go
+//! together then, and the database and the threads behind it are woken a few times a second and not for each.
+//!
 //! A load counts when it has come to nothing. Of somebody who has few left it counts when it begins, and is given back
 //! if it finds a key: else many would begin before the first has ended.
 
@@ -17,6 +20,10 @@ use super::fair_queue::Asker;
 const AT_ONCE: Duration = Duration::from_secs(4);
 /// Who owes more than this has few left.
 const FEW_LEFT: Duration = Duration::from_secs(2);
+/// Who owes more than this has patience.
+const SOME_GONE: Duration = Duration::from_millis(400);
+/// How much.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// More askers than this are counted together.
 const ASKERS_MAX: usize = 10_000;
 
@@ -39,6 +46,14 @@ impl Fruitless {
     /// Whether an asker has none left.
     pub(super) fn is_spent(&self, asker: Asker, now: Instant) -> bool {
         self.owed(asker, now) + self.again_after > AT_ONCE
+    }
+
+    /// How long a load for an asker may wait for others before it begins.
+    ///
+    /// Whoever is not known yet has none, and nor has the service: it would be others who wait for what some asked for.
+    pub(super) fn patience(&self, asker: Asker, now: Instant) -> Duration {
+        let is_known = matches!(asker, Asker::Caller(_));
+        if is_known && self.owed(asker, now) > SOME_GONE { PATIENCE } else { Duration::ZERO }
     }
 
     /// Counts a load that begins, if its asker has few left.
@@ -163,6 +178,25 @@ mod tests {
         assert_eq!(fruitless.owed(ONE, now), before + 2 * fruitless.again_after, "it is not counted twice");
         drop(fruitful);
         assert_eq!(fruitless.owed(ONE, now), before + fruitless.again_after);
+    }
+
+    #[test]
+    fn a_caller_who_has_asked_for_some_in_vain_lately_has_patience_and_nobody_else() {
+        let (fruitless, now) = (Fruitless::new(100), monotonic_now());
+        for asker in [ONE, Asker::Unknown] {
+            (0..40).for_each(|_| fruitless.note(asker, None, now));
+            assert_eq!(fruitless.patience(asker, now), Duration::ZERO, "a few are nothing");
+            (0..40).for_each(|_| fruitless.note(asker, None, now));
+        }
+        assert_eq!(fruitless.patience(ONE, now), PATIENCE);
+        for asker in [TWO, Asker::Unknown, Asker::Service] {
+            assert_eq!(fruitless.patience(asker, now), Duration::ZERO);
+        }
+        assert_eq!(
+            fruitless.patience(ONE, now + Duration::from_millis(400)),
+            Duration::ZERO,
+            "it was long ago"
+        );
     }
 
     #[test]

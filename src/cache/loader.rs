@@ -5,6 +5,7 @@
 //!   flood of tokens that are nobody's sheds itself, and only what is not in memory waits behind it.
 //! - **Not in vain**: whoever asks for too many tokens that are nobody's is refused for a while ([`super::fruitless`]).
 //! - **In batches**: what has come together since the last statement goes into the next one; few are under way at once.
+//!   Loads of a caller who has asked for some in vain lately wait a moment for each other, and hold up nobody else.
 //! - **Never stuck**: a batch that takes too long is abandoned with its connection, and nobody waits longer than
 //!   [`WAIT_MAX`].
 //! - **Never stale**: every result passes the fill rule ([`KeyCache::admit`]), and is loaded again where it came too
@@ -15,10 +16,10 @@
 //! What does not belong here: proving a token by bcrypt, deciding.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use super::fair_queue::{Asker, QueueBounds};
@@ -81,8 +82,10 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     queue: LoadQueue,
-    /// Tasks that take batches out of the queue until it is empty.
+    /// Tasks that take batches out of the queue until none is due.
     runners: usize,
+    /// Whether there is a task that waits until a batch is due.
+    is_awaited: bool,
 }
 
 impl Loader {
@@ -95,7 +98,11 @@ impl Loader {
             marks: settings.peppers.marks().map(|mark| mark.as_str().to_owned()).collect(),
             further,
             fruitless: Fruitless::new(settings.unknown_each),
-            state: Mutex::new(State { queue: LoadQueue::new(settings.bounds), runners: 0 }),
+            state: Mutex::new(State {
+                queue: LoadQueue::new(settings.bounds),
+                runners: 0,
+                is_awaited: false,
+            }),
             store,
             cache,
             settings,
@@ -122,14 +129,15 @@ impl Loader {
         let waiting = async {
             let told = {
                 let mut state = self.0.state();
-                let asker = Asker::current();
-                let presume = || self.0.fruitless.presume(asker, clock::monotonic_now());
-                let (taken, evicted) = state.queue.ask(wanted, asker, presume);
+                let (asker, now) = (Asker::current(), clock::monotonic_now());
+                let begin_by = now + self.0.fruitless.patience(asker, now);
+                let presume = || self.0.fruitless.presume(asker, now);
+                let (taken, evicted) = state.queue.ask(wanted, asker, begin_by, presume);
                 self.0.make_room(evicted);
+                self.0.start_runner(&mut state, now);
                 match taken {
                     Taken::Queued(told) => {
                         self.0.settings.metrics.queued.increment();
-                        self.0.start_runner(&mut state);
                         told
                     }
                     Taken::Joined(told) => {
@@ -155,9 +163,10 @@ impl Loader {
     /// it, it is left for the next time.
     pub fn refresh(&self, wanted: Wanted) {
         let mut state = self.0.state();
-        if state.queue.note(wanted) {
+        let now = clock::monotonic_now();
+        if state.queue.note(wanted, now) {
             self.0.settings.metrics.refreshed.increment();
-            self.0.start_runner(&mut state);
+            self.0.start_runner(&mut state, now);
         }
     }
 
@@ -204,14 +213,30 @@ impl Inner {
         }
     }
 
-    fn start_runner(self: &Arc<Self>, state: &mut State) {
-        if state.runners < BATCHES_MAX && state.queue.waiting() > 0 {
+    /// To be called whenever the queue was told of something: then a batch that is due, or will be, has somebody who
+    /// begins it. All who have patience have as much, so nothing becomes due between now and what is awaited.
+    fn start_runner(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let Some(due) = state.queue.due() else { return };
+        if due > now && !state.is_awaited {
+            state.is_awaited = true;
+            self.settings.runtime.spawn(Arc::clone(self).await_due(due));
+        }
+        // Where all are at work, the first of them that has done takes the batch.
+        if due <= now && state.runners < BATCHES_MAX {
             state.runners += 1;
             self.settings.runtime.spawn(Arc::clone(self).run());
         }
     }
 
-    /// Takes batches out of the queue until it is empty.
+    /// Starts a runner when a batch is due; that may be later than was thought at first, if others took it along.
+    async fn await_due(self: Arc<Self>, due: Instant) {
+        sleep_until(due.into()).await;
+        let mut state = self.state();
+        state.is_awaited = false;
+        self.start_runner(&mut state, clock::monotonic_now());
+    }
+
+    /// Takes batches out of the queue until none is due.
     async fn run(self: Arc<Self>) {
         let mut turn = Turn { inner: &self, batch: Vec::new(), is_over: false };
         while turn.take() {
@@ -297,9 +322,10 @@ impl Inner {
                 sleep(wait).await;
             }
             let mut state = inner.state();
-            let left_over = state.queue.put_back(job);
+            let now = clock::monotonic_now();
+            let left_over = state.queue.put_back(job, now);
             inner.make_room(left_over);
-            inner.start_runner(&mut state);
+            inner.start_runner(&mut state, now);
         });
     }
 }
@@ -322,7 +348,7 @@ impl Turn<'_> {
     /// Takes the next batch; the turn is over where there is none.
     fn take(&mut self) -> bool {
         let mut state = self.inner.state();
-        self.batch = state.queue.begin(BATCH_MAX);
+        self.batch = state.queue.begin(BATCH_MAX, clock::monotonic_now());
         if self.batch.is_empty() {
             state.runners -= 1;
             self.is_over = true;

@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::Instrument as _;
 
 use super::connect::Connector;
-use super::{StorageError, committed};
+use super::{StorageError, committed, plans};
 use crate::metrics::{Connections, Gauge, Kind, StoreMetrics};
 use crate::{call, clock};
 
@@ -96,6 +96,7 @@ impl Store {
             .wait_timeout(Some(CONNECT_TIMEOUT))
             .create_timeout(Some(CONNECT_TIMEOUT))
             .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .pre_recycle(plans::forget_old())
             .build()
             .map_err(|error| StorageError::Defect(error.to_string()))?;
         let writes_max = (connections_max / 2).clamp(1, Semaphore::MAX_PERMITS);

@@ -45,6 +45,7 @@ mod older_system;
 mod operations;
 mod outage;
 mod owners;
+mod plans;
 mod proving;
 mod raw;
 mod readme;

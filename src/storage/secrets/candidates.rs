@@ -74,26 +74,32 @@ pub async fn candidates(
     peppers: &[String],
     of: Of,
 ) -> Result<Candidates, StorageError> {
-    // `OFFSET 0` keeps the planner from reading all digests at once to compare a few.
+    let of = match of {
+        Of::Undeleted => "deleted_at IS NULL",
+        Of::All => "true",
+    };
+    // Written so that PostgreSQL keeps its plan (see `plans`). `OFFSET 0` keeps the planner from reading all digests,
+    // keys or secrets at once to compare a few, as it does where it knows little of them.
     let query = diesel::sql_query(format!(
         "SELECT asked.key_prefix, secret_id, key_id, key_hash, expire_at, is_operators \
-         FROM unnest($1) AS asked (key_prefix) LEFT JOIN LATERAL (\
+         FROM unnest(ARRAY(SELECT unnest($1))) AS asked (key_prefix) LEFT JOIN LATERAL (\
              SELECT open.*, count(*) OVER place AS place, \
                  count(*) FILTER (WHERE is_operators) OVER place AS operators_place \
              FROM (SELECT secret_id, key_id, key_hash, it.expire_at, user_id = 0 AS is_operators \
                  FROM (SELECT * FROM key_secrets WHERE key_prefix = asked.key_prefix \
                      ORDER BY key_id, secret_id LIMIT {LOOKED_AT_MAX}) AS it \
-                 JOIN api_keys USING (key_id) \
-                 WHERE (deleted_at IS NULL OR $3) AND NOT EXISTS (SELECT FROM key_digests \
-                     WHERE secret_id = it.secret_id AND pepper_id = ANY ($2) OFFSET 0)) AS open \
+                 JOIN LATERAL (SELECT user_id, deleted_at FROM api_keys \
+                     WHERE api_keys.key_id = it.key_id OFFSET 0) AS key ON {of} \
+                 WHERE NOT EXISTS (SELECT FROM key_digests \
+                     WHERE secret_id = it.secret_id AND pepper_id = ANY (ARRAY(SELECT unnest($2))) OFFSET 0)) AS open \
              WINDOW place AS (ORDER BY key_id, secret_id)) AS candidate \
              ON place <= {CANDIDATES_MAX} OR (is_operators AND operators_place <= {CANDIDATES_MAX}) \
          WHERE secret_id IS NOT NULL \
-             OR EXISTS (SELECT FROM key_secrets AS known WHERE known.key_prefix = asked.key_prefix) \
+             OR EXISTS (SELECT FROM key_secrets AS known WHERE known.key_prefix = asked.key_prefix \
+                 OFFSET 0) \
          ORDER BY asked.key_prefix, key_id, secret_id"
     ));
     let query = query.bind::<Array<Text>, _>(prefixes).bind::<Array<Text>, _>(peppers);
-    let query = query.bind::<Bool, _>(of == Of::All);
     let rows: Vec<CandidateRow> = Prepared(query).load(connection).await?;
     let mut candidates = Candidates::new();
     for row in rows {

@@ -154,3 +154,25 @@ async fn whoever_asks_for_too_much_that_is_nobodys_is_refused_what_is_not_in_mem
     assert_eq!(denial(&answer), None, "other callers have their own");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_asked_for_some_in_vain_is_answered_although_his_loads_wait_for_each_other() {
+    let app = App::builder().flags(["--load-unknown-each=50"]).start().await;
+    let (_, unseen) = app.create_any().await;
+    let caller = app.service_token("keystile.authorize").await;
+    let mut client = app.authorize_as(Some(&caller));
+    // Two seconds' worth: he has patience for longer than this test takes, and is not spent.
+    let vain = pb::BatchAuthorizeRequest { requests: (0..100).map(|_| request(&new_token())).collect() };
+    client.batch_authorize(vain).await.unwrap();
+
+    let mut calls = JoinSet::new();
+    for _ in 0..20 {
+        let mut client = client.clone();
+        calls.spawn(async move { client.authorize(request(&new_token())).await.unwrap().into_inner() });
+    }
+    let answers = calls.join_all().await;
+    assert!(answers.iter().all(|answer| denial(answer).as_deref() == Some("KEY_INVALID")));
+    let answer = client.authorize(request(&unseen)).await.unwrap().into_inner();
+    assert_eq!(denial(&answer), None);
+    app.stop().await;
+}
