@@ -7,12 +7,13 @@
 //!    listener closes and clients are told to go away; calls under way end; counts are written; the database is let
 //!    go of. Each step has a bound.
 //!
-//! What does not belong here: what is served (`router`), how connections come (`incoming`).
+//! What does not belong here: what is served (`router`), how connections come (`loops`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -34,6 +35,7 @@ use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::grpc::hot::ShortAuthorize;
 use crate::grpc::telemetry_layer::{self, Telemetry, TelemetryLayer};
+use crate::grpc::{Movement, Streams};
 use crate::metrics::Metrics;
 use crate::storage::Store;
 use crate::telemetry::Ops;
@@ -139,7 +141,7 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        let streams = background::spawn_streams(&mut self.supervisor, &parts.cache);
+        let streams = Streams { movement: Movement::of(&parts.cache), background: Handle::current() };
         let short = ShortAuthorize::new(auth.clone(), authorizer.clone(), Arc::clone(&self.telemetry));
         let auth = AuthLayer::new(auth).noting(refusals);
         self.late.open(router::late(parts, auth, &self.metrics, clock, streams), short);
