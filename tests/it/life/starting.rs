@@ -1,6 +1,5 @@
 //! Bind early, ready late.
 
-use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use tokio::task::block_in_place;
@@ -86,13 +85,12 @@ async fn stopped_while_it_brings_keys_into_memory_it_leaves_nothing_that_changes
     let mut first = served.serve(&[]);
     assert_eq!(block_in_place(|| first.terminate()).code(), Some(0));
     // It is held up before it registers: only then, all tables were looked at, and the one that it reads next can be held.
-    let (mut door, mut holder) = (served.database.session().await, served.database.session().await);
-    door.batch_execute("BEGIN; LOCK TABLE replicas IN SHARE MODE").await.unwrap();
+    let door = served.database.hold("LOCK TABLE replicas IN SHARE MODE").await;
     let settings = served.settings(&[("KEYSTILE_CACHE_WARM_UP", "100")]);
     let mut process = block_in_place(|| Process::start(&settings));
     served.database.until_blocked().await;
-    holder.batch_execute("BEGIN; LOCK TABLE key_usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    door.batch_execute("COMMIT").await.unwrap();
+    let _read_next = served.database.hold("LOCK TABLE key_usage IN ACCESS EXCLUSIVE MODE").await;
+    door.let_go().await;
     served.database.until("SELECT count(*) FROM replicas").await;
     served.database.until_blocked().await;
     assert_eq!(block_in_place(|| process.terminate()).code(), Some(0));
