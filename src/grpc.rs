@@ -9,6 +9,7 @@ mod audit_service;
 pub mod auth_layer;
 mod authorize_service;
 mod budget_service;
+pub mod closing;
 pub mod convert;
 pub mod error;
 pub mod error_layer;

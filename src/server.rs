@@ -27,6 +27,8 @@ pub use first_token::{TOKEN_FILE, write as write_token};
 pub use running::Running;
 pub use signals::EndSignal;
 
+use tokio::sync::oneshot;
+
 use crate::admin::BootstrapOutcome;
 use crate::clock::Clock;
 use crate::config::{Database, Serve, Tokens};
@@ -43,17 +45,10 @@ use signals::Signals;
 pub async fn serve(config: Serve) -> Result<(), ServerError> {
     let mut signals = Signals::listen()?;
     let mut bound = Bound::to(&config).await?;
-    let (metrics, address) = (bound.metrics(), bound.address());
-    let prepared = tokio::select! {
-        prepared = Prepared::by(&config, &Clock::System, &metrics, address) => prepared,
-        error = bound.died() => Err(error),
-        signal = signals.next() => {
-            tracing::info!(signal = %signal, "stopping before it has started");
-            return unless_hurried(&mut signals, bound.abandon()).await;
-        }
-    };
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
+    let prepared = match prepare(&config, &mut bound, &mut signals).await {
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => return unless_hurried(&mut signals, bound.abandon()).await,
+        Err(error @ ServerError::Hurried(_)) => return Err(error),
         Err(error) => {
             if let Err(abandoning) = bound.abandon().await {
                 tracing::warn!(error = %abandoning, "the service did not end in order");
@@ -81,11 +76,42 @@ pub async fn serve(config: Serve) -> Result<(), ServerError> {
     unless_hurried(&mut signals, stopping).await
 }
 
-/// Stops in order, or at once when a further signal comes.
-async fn unless_hurried(
+/// Opens what is behind the methods; `None` where a signal came first, and then nothing of it is left: nobody is to
+/// wait for a replica that is not there.
+async fn prepare(
+    config: &Serve,
+    bound: &mut Bound,
     signals: &mut Signals,
-    stopping: impl Future<Output = Result<(), ServerError>>,
-) -> Result<(), ServerError> {
+) -> Result<Option<Prepared>, ServerError> {
+    let (metrics, address) = (bound.metrics(), bound.address());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async { stopped.await.unwrap_or_default() };
+    let mut preparing = std::pin::pin!(Prepared::by(config, &Clock::System, &metrics, address, stopped));
+    let died = tokio::select! {
+        prepared = &mut preparing => return prepared,
+        error = bound.died() => Some(error),
+        signal = signals.next() => {
+            tracing::info!(signal = %signal, "stopping before it has started");
+            None
+        }
+    };
+    drop(stop);
+    let letting_go = async {
+        match preparing.await {
+            Ok(None) => {}
+            Ok(Some(prepared)) => prepared.let_go().await,
+            Err(error) => tracing::warn!(error = %error, "the start failed when it was given up"),
+        }
+        died.map_or(Ok(None), Err)
+    };
+    unless_hurried(signals, letting_go).await
+}
+
+/// Stops in order, or at once when a further signal comes.
+async fn unless_hurried<T>(
+    signals: &mut Signals,
+    stopping: impl Future<Output = Result<T, ServerError>>,
+) -> Result<T, ServerError> {
     tokio::select! {
         stopped = stopping => stopped,
         signal = signals.next() => {

@@ -56,6 +56,8 @@ pub struct Follower {
     metrics: Arc<FreshnessMetrics>,
     lease: Lease,
     id: ReplicaId,
+    /// Whether there may be a row, of this or an earlier id.
+    has_row: bool,
     /// `None` after a failure.
     link: Option<Following>,
     /// When the row was renewed last.
@@ -63,10 +65,11 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Registers a replica, and catches up: afterwards `cache` is trusted.
+    /// Registers a replica, and catches up: afterwards `cache` is trusted. To be waited for to its end, which comes soon
+    /// after [`JOIN_MAX`]: who gives it up does not know whether there is a row.
     ///
     /// # Errors
-    /// [`StorageError`]; a row that is left behind is taken away by others.
+    /// [`StorageError`]; the row is taken away again.
     pub async fn join(
         store: Store,
         cache: Arc<KeyCache>,
@@ -77,11 +80,23 @@ impl Follower {
         let lease = Lease::new(settings.staleness);
         let id = ReplicaId::generate();
         let renewed = clock::monotonic_now();
-        let mut follower = Self { store, cache, replicas, settings, metrics, lease, id, link: None, renewed };
+        let mut follower = Self {
+            store,
+            cache,
+            replicas,
+            settings,
+            metrics,
+            lease,
+            id,
+            has_row: false,
+            link: None,
+            renewed,
+        };
         // A database that has just been opened may be slow for a moment.
         let give_up = renewed + JOIN_MAX;
         while let Err(error) = follower.turn(Next::Register).await {
             if !error.is_outage() || clock::monotonic_now() + PAUSE_MAX >= give_up {
+                follower.leave().await;
                 return Err(error);
             }
             tracing::debug!(error = %error, "the changes cannot be followed yet");
@@ -171,6 +186,8 @@ impl Follower {
     /// Makes the row, and reads the head once it is committed.
     async fn register(&mut self) -> Result<Verdict, StorageError> {
         let (id, staleness, address) = (self.id, self.settings.staleness, self.settings.address.clone());
+        self.link().await?;
+        self.has_row = true;
         let link = self.link().await?;
         link.register(id, &address, staleness).await?;
         let head = link.head().await?;
@@ -241,9 +258,10 @@ impl Follower {
         (self.settings.staleness / 10).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
-    async fn leave(self) {
+    /// Takes the row away, if there may be one: nothing is answered from the cache any more.
+    pub async fn leave(self) {
         self.cache.distrust();
-        let Self { store, id, .. } = self;
+        let Self { store, id, has_row: true, .. } = self else { return };
         let leaving = store.write::<_, StorageError, _>("replicas.leave", move |session| {
             Box::pin(async move { replicas::leave(session, id).await })
         });

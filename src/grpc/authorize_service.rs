@@ -139,7 +139,8 @@ impl AuthorizeService for AuthorizeApi {
     ) -> Result<Response<Self::AuthorizeStreamStream>, Status> {
         let session = Session::take(&mut request)?;
         let deadline = streams::deadline(&request);
-        Ok(Response::new(Deciding::new(self.clone(), session, deadline, request.into_inner())))
+        let closing = streams::closing(&request)?;
+        Ok(Response::new(Deciding::new(self.clone(), session, deadline, closing, request.into_inner())))
     }
 
     async fn filter_models(

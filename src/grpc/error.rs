@@ -70,7 +70,7 @@ pub enum ErrorReason {
     StoreUnavailable,
     /// The service is starting.
     Starting,
-    /// The service ends, and with it a stream.
+    /// The service or the connection ends, and with it a stream.
     Draining,
     /// `min_revision` was not reached in time.
     RevisionNotReached,
@@ -262,10 +262,12 @@ pub fn deadline() -> Status {
     ErrorReason::DeadlineExceeded.status("the deadline came; a write that has begun still completes")
 }
 
-/// UNAVAILABLE for a stream that the service cannot go on with.
+/// UNAVAILABLE for a stream whose connection is to end.
 #[must_use]
 pub fn draining() -> Status {
-    ErrorReason::Draining.status("the service is stopping; open the stream anew, at another replica")
+    ErrorReason::Draining.status(
+        "the replica is stopping, or the connection is too old; open the stream anew, on another connection",
+    )
 }
 
 /// What a caller is told where no decision was made.

@@ -243,6 +243,7 @@ impl KeyService for KeyApi {
     ) -> Result<Response<Self::WatchKeysStream>, Status> {
         let session = Session::take(&mut request)?;
         let deadline = streams::deadline(&request);
-        self.watch(session, deadline, request.into_inner()).await.map(Response::new)
+        let closing = streams::closing(&request)?;
+        self.watch(session, deadline, closing, request.into_inner()).await.map(Response::new)
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tonic::{Request, Status};
 
+use super::closing::Closing;
 use super::convert::authorize::read_timeout;
 use super::error;
 use super::session::Session;
@@ -21,8 +22,6 @@ const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub struct Streams {
     /// The newest revision that is applied, as it moves.
     pub movement: Movement,
-    /// True from when on streams are to end.
-    pub closing: watch::Receiver<bool>,
     /// Where everything works that takes the database.
     pub background: Handle,
 }
@@ -53,13 +52,6 @@ impl Movement {
 }
 
 impl Streams {
-    /// Returns when streams are to end.
-    pub(super) async fn closed(&self) {
-        if self.closing.clone().wait_for(|closing| *closing).await.is_err() {
-            tracing::debug!("the service was dropped");
-        }
-    }
-
     /// Returns when a stream has to end at once: its caller may not call any more, or its deadline has come.
     pub(super) async fn cut_short(self, session: Session, deadline: Option<Instant>) -> Status {
         let ended = session.ended(self);
@@ -69,6 +61,12 @@ impl Streams {
             () = sleep_until(deadline.into()) => error::deadline(),
         }
     }
+}
+
+/// When a stream is to end with its connection, in order.
+pub(super) fn closing<T>(request: &Request<T>) -> Result<Closing, Status> {
+    let closing = request.extensions().get::<Closing>().cloned();
+    closing.ok_or_else(|| error::defect(&"a stream was opened by a connection that does not tell of its end"))
 }
 
 /// When the caller gives a stream up, if he said so. The layer that keeps the deadlines of calls sees only its

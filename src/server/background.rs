@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -16,9 +15,8 @@ use super::stage::{Stage, Stages};
 use super::supervise::Supervisor;
 use crate::admin::{Refusals, Retention, remove_old_lines};
 use crate::authorize::Authorizer;
-use crate::cache::{Follower, KeyCache};
+use crate::cache::Follower;
 use crate::embedded::Cluster;
-use crate::grpc::{Movement, Streams};
 use crate::storage::Store;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -61,18 +59,6 @@ pub(super) fn spawn(
     let removing =
         told(stages, Stage::Draining, async move |stop| remove_old_lines(on, retention, stop).await);
     supervisor.spawn_sure("removing old lines", Stage::Draining, removing);
-}
-
-/// Starts what streams need beside them.
-pub(super) fn spawn_streams(supervisor: &mut Supervisor, cache: &KeyCache) -> Streams {
-    let (close, closing) = watch::channel(false);
-    let streams = Streams { movement: Movement::of(cache), closing, background: Handle::current() };
-    let closed = supervisor.stages().coming(Stage::Closing);
-    supervisor.spawn_sure("ending streams", Stage::Closing, async move {
-        closed.await;
-        close.send_replace(true);
-    });
-    streams
 }
 
 /// Keeps the private database until nothing needs it any more.

@@ -6,7 +6,7 @@
 //! - Ready to decide is: started, what is in memory may be trusted, and not draining. An outage of the store that is
 //!   shorter than the staleness is no reason to take a replica out of rotation.
 //! - The store is told of for as long as anything is answered: its word tells a drain from an outage.
-//! - A `Watch` ends when the service closes: it must not hold up the end.
+//! - A `Watch` ends when the service closes, or its connection is to end: it must not hold up the end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::stage::{Stage, Stages};
 use super::supervise::PartResult;
 use crate::cache::KeyCache;
+use crate::grpc::closing::Closing;
 use crate::metrics::ServiceMetrics;
 use crate::storage::{StorageError, Store, durability};
 
@@ -167,17 +168,19 @@ impl HealthService for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (send, receive) = mpsc::channel(1);
-        tokio::spawn(tell(self.state.subscribe(), request.into_inner().service, send));
+        let closing = request.extensions().get::<Closing>().cloned();
+        tokio::spawn(tell(self.state.subscribe(), request.into_inner().service, send, closing));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 }
 
-/// Tells the status of `name` now and whenever it changes, until the listener goes away or the service closes. As
-/// the contract has it, a name that nobody knows is SERVICE_UNKNOWN: it might come to be known.
+/// Tells the status of `name` now and whenever it changes, until the listener goes away, or the service or his
+/// connection closes. As the contract has it, a name that nobody knows is SERVICE_UNKNOWN: it might come to be known.
 async fn tell(
     mut states: watch::Receiver<State>,
     name: String,
     listener: mpsc::Sender<Result<HealthCheckResponse, Status>>,
+    mut closing: Option<Closing>,
 ) {
     let mut told = None;
     loop {
@@ -189,8 +192,17 @@ async fn tell(
         if state.stage >= Stage::Closing {
             return;
         }
+        let closes = async {
+            match &mut closing {
+                Some(closing) => closing.come().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            // What has changed is told first.
+            biased;
             changed = states.changed() => if changed.is_err() { return },
+            () = closes => return,
             () = listener.closed() => return,
         }
     }
@@ -238,6 +250,21 @@ mod tests {
             health.goes_on_to(stage);
             expect(NotServing, NotServing).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_its_connection_after_what_has_changed() {
+        let health = Health::starting(Arc::default());
+        let close = watch::Sender::new(false);
+        let mut asked = request("");
+        asked.extensions_mut().insert(Closing::of(&close));
+        let mut watched = health.watch(asked).await.unwrap().into_inner();
+        let mut next = async || watched.next().await.map(|told| told.unwrap().status());
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        health.has_started();
+        close.send_replace(true);
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        assert_eq!(next().await, None);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -13,6 +14,10 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::listener;
 use crate::grpc::error_layer::ErrorLayer;
 
+/// A prober is asked so often whether it is still there, and given up where it does not answer soon: machines that vanish
+/// must neither pile up here nor hold up the end.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Connections that wait to be served; one more is closed at once.
 const WAITING_MAX: usize = 64;
 
@@ -31,7 +36,9 @@ pub(super) async fn serve(
             tracing::debug!("a probe's connection was closed: too many wait, or the service is stopping");
         }
     }));
-    let router = Server::builder().layer(ErrorLayer).add_service(health);
+    let server = Server::builder().http2_keepalive_interval(Some(ASK_EVERY));
+    let server = server.http2_keepalive_timeout(Some(ANSWER_MAX));
+    let router = server.layer(ErrorLayer).add_service(health);
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, Infallible>);
     // Without a signal the server would cut off the calls under way when the last connection has come.
     router.serve_with_incoming_shutdown(incoming, pending()).await

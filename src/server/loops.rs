@@ -18,6 +18,7 @@ mod entrance;
 mod exchange;
 mod newcomers;
 mod place;
+mod short_body;
 mod upkeep;
 
 #[cfg(test)]

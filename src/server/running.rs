@@ -7,12 +7,15 @@
 //!    listener closes and clients are told to go away; calls under way end; counts are written; the database is let
 //!    go of. Each step has a bound.
 //!
-//! What does not belong here: what is served (`router`), how connections come (`incoming`).
+//! What does not belong here: what is served (`router`), how connections come (`loops`).
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -34,6 +37,7 @@ use crate::config::{Drain, HEALTH_LISTEN, LISTEN, OPS_LISTEN, OpsListen, Serve};
 use crate::grpc::auth_layer::{AuthLayer, CallerAuth};
 use crate::grpc::hot::ShortAuthorize;
 use crate::grpc::telemetry_layer::{self, Telemetry, TelemetryLayer};
+use crate::grpc::{Movement, Streams};
 use crate::metrics::Metrics;
 use crate::storage::Store;
 use crate::telemetry::Ops;
@@ -139,7 +143,7 @@ impl Bound {
             self.supervisor.spawn_sure("following certificates", Stage::Closing, following);
         }
         let Parts { admin, authorizer, .. } = parts.clone();
-        let streams = background::spawn_streams(&mut self.supervisor, &parts.cache);
+        let streams = Streams { movement: Movement::of(&parts.cache), background: Handle::current() };
         let short = ShortAuthorize::new(auth.clone(), authorizer.clone(), Arc::clone(&self.telemetry));
         let auth = AuthLayer::new(auth).noting(refusals);
         self.late.open(router::late(parts, auth, &self.metrics, clock, streams), short);
@@ -171,7 +175,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Opens the database and wires the parts. May be given up on.
+    /// Opens the database and wires the parts; `None` where `stop` came first. To be waited for to its end: what it
+    /// has made by then is taken back.
     ///
     /// # Errors
     /// [`ServerError`]; the database is let go of then.
@@ -180,18 +185,33 @@ impl Prepared {
         clock: &Clock,
         metrics: &Metrics,
         address: SocketAddr,
-    ) -> Result<Self, ServerError> {
-        let mut database = open_to_serve(&config.database).await?;
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Self>, ServerError> {
+        let mut stop = std::pin::pin!(stop);
+        let mut database = tokio::select! {
+            opened = open_to_serve(&config.database) => opened?,
+            () = &mut stop => return Ok(None),
+        };
         database.store = database.store.measured(&metrics.store);
-        match assemble(config, clock, &database, metrics, address).await {
-            Ok((parts, follower)) => Ok(Self { database, parts, follower }),
-            Err(error) => {
-                if let Err(closing) = database.close().await {
-                    tracing::warn!(error = %closing, "the database could not be closed");
-                }
-                Err(error)
+        match assemble(config, clock, &database, metrics, address, stop).await {
+            Ok(Some((parts, follower))) => Ok(Some(Self { database, parts, follower })),
+            other => {
+                close(database).await;
+                other.map(|_| None)
             }
         }
+    }
+
+    /// Takes everything back: it is not needed.
+    pub(super) async fn let_go(self) {
+        self.follower.leave().await;
+        close(self.database).await;
+    }
+}
+
+async fn close(database: OpenDatabase) {
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = %error, "the database could not be closed");
     }
 }
 
@@ -201,9 +221,17 @@ async fn assemble(
     database: &OpenDatabase,
     metrics: &Metrics,
     address: SocketAddr,
-) -> Result<(Parts, Follower), ServerError> {
-    let parts = Parts::on(&database.store, config, clock, metrics).await?;
-    first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
+    mut stop: Pin<&mut (impl Future<Output = ()> + Send)>,
+) -> Result<Option<(Parts, Follower)>, ServerError> {
+    let wiring = async {
+        let parts = Parts::on(&database.store, config, clock, metrics).await?;
+        first_token::ensure(&parts.admin, config, database.is_embedded()).await?;
+        Ok::<_, ServerError>(parts)
+    };
+    let parts = tokio::select! {
+        parts = wiring => parts?,
+        () = &mut stop => return Ok(None),
+    };
     let cache = Arc::downgrade(&parts.cache);
     let trust_left = move || cache.upgrade().map_or(Duration::ZERO, |cache| cache.trust_left());
     metrics.freshness.watch_trust(trust_left);
@@ -213,8 +241,20 @@ async fn assemble(
     let freshness = Arc::clone(&metrics.freshness);
     let mut follower = Follower::join(database.store.clone(), cache, replicas, settings, freshness).await?;
     // Changes wait for this replica already.
-    follower.follow(parts.warm_up(config.cache.warm_up)).await;
-    Ok((parts, follower))
+    let mut is_stopped = false;
+    let warm = async {
+        tokio::select! {
+            biased;
+            () = stop => is_stopped = true,
+            () = parts.warm_up(config.cache.warm_up) => {}
+        }
+    };
+    follower.follow(warm).await;
+    if is_stopped {
+        follower.leave().await;
+        return Ok(None);
+    }
+    Ok(Some((parts, follower)))
 }
 
 /// A service that has started.
@@ -234,13 +274,13 @@ impl Running {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(config: &Serve, clock: Clock) -> Result<Self, ServerError> {
         let bound = Bound::to(config).await?;
-        match Prepared::by(config, &clock, &bound.metrics(), bound.address()).await {
-            Ok(prepared) => Ok(bound.open(config, clock, prepared)),
-            Err(error) => {
-                bound.abandon().await?;
-                Err(error)
-            }
-        }
+        let ended = match Prepared::by(config, &clock, &bound.metrics(), bound.address(), pending()).await {
+            Ok(Some(prepared)) => return Ok(bound.open(config, clock, prepared)),
+            Ok(None) => ServerError::Serving("the start was given up unasked".to_owned()),
+            Err(error) => error,
+        };
+        bound.abandon().await?;
+        Err(ended)
     }
 
     /// Where it listens.

@@ -1,15 +1,21 @@
 //! `api_keys`: reading, locking and changing single keys.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use tokio::time::timeout;
 
 use super::StorageError;
 use super::key_rows::{GivenKeyRow, KeyColumns, KeyRow};
 use super::prepared::Prepared;
 use super::schema::{api_keys, key_secrets, owners};
 use crate::policy::{Description, Key, KeyId, NewKey};
+
+/// Samples of the tables are read, however large they are: minutes only where the disk is slow.
+const ANALYZE_MAX: Duration = Duration::from_secs(300);
 
 /// Inserts a key and returns its id. Its secret follows ([`super::secrets::insert`]).
 ///
@@ -77,13 +83,15 @@ pub async fn reserve_ids_up_to(connection: &mut AsyncPgConnection, last: KeyId) 
 }
 
 /// Tells the planner how large the tables of keys are by now. After very many rows at once: statements that connections
-/// keep were planned for the tables as they were, and are planned anew then.
+/// keep were planned for the tables as they were, and are planned anew then. Leaves out a table that somebody looks
+/// after already (VACUUM, ANALYZE, a new index): waiting for that could take hours.
 ///
 /// # Errors
-/// [`StorageError`].
+/// [`StorageError`]; also where it takes longer than [`ANALYZE_MAX`].
 pub async fn analyze(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
-    let analyze = "ANALYZE api_keys, key_secrets, key_digests, key_usage, owners";
-    Ok(connection.batch_execute(analyze).await?)
+    let analyze = "ANALYZE (SKIP_LOCKED) api_keys, key_secrets, key_digests, key_usage, owners";
+    let too_long = |_elapsed| StorageError::Unavailable("analyzing the tables took too long".to_owned());
+    Ok(timeout(ANALYZE_MAX, connection.batch_execute(analyze)).await.map_err(too_long)??)
 }
 
 /// What an import has to know of a key that is here.

@@ -1,6 +1,5 @@
 //! What is bounded: pages of long keys, work for calls that were given up; and what a creation leaves behind.
 
-use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
 use keystile::grpc::pb::access_rule::Mode;
 use prost::Message as _;
@@ -43,8 +42,7 @@ async fn a_page_of_long_keys_ends_early_and_the_next_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_call_that_is_given_up_leaves_no_work_in_the_database() {
     let app = App::builder().flags(["--no-auth"]).start().await;
-    let mut holder = app.database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = app.database.hold("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await;
     let request = pb::GetKeyRequest { key_id: 1, ..Default::default() };
     let refused = app.keys_as(None).get_key(request).await.unwrap_err();
     assert_eq!((refused.code(), status_reason(&refused).as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"));
@@ -52,7 +50,7 @@ async fn a_reading_call_that_is_given_up_leaves_no_work_in_the_database() {
                    WHERE d.datname = current_database() AND NOT l.granted";
     // The lock is still held: only a cancelled statement waits no more.
     eventually("the statement is cancelled", async || app.database.number(waiting).await == 0).await;
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     app.stop().await;
 }
 

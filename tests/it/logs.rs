@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use diesel_async::SimpleAsyncConnection;
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
@@ -158,15 +157,14 @@ async fn a_slow_call_is_a_warning_with_the_key_that_it_was_about() {
     let mut health = HealthClient::new(service.client());
     let mut watching = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watching.message().await.unwrap();
-    let mut holder = service.database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = service.database.hold("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE").await;
     let request = pb::AuthorizeRequest { token: token.into(), ..Default::default() };
     let mut client = service.authorize();
     let request = with_header(request, "x-request-id", "held-up");
     let asked = tokio::spawn(async move { client.authorize(request).await });
     service.database.until_blocked().await;
     drop(watching);
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     asked.await.unwrap().unwrap();
 
     let log = service.log();

@@ -17,7 +17,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 use tonic_types::RpcStatusExt as _;
 
-use crate::harness::{App, Proxy, TestDatabase, denial, eventually, new_token};
+use crate::harness::{App, Client, Proxy, TestDatabase, denial, eventually, new_token};
 
 /// Only a test that would fail waits so long.
 const ANSWERED_MAX: Duration = Duration::from_secs(30);
@@ -34,6 +34,11 @@ impl Open {
         Self::with(app, token, tonic::Request::new).await
     }
 
+    /// A stream on the connection of `client`.
+    pub async fn on(client: &AuthorizeServiceClient<Client>) -> Self {
+        Self::open(client.clone(), tonic::Request::new).await
+    }
+
     /// The same, with something about the call that `dress` adds.
     pub async fn with(
         app: &App,
@@ -42,8 +47,17 @@ impl Open {
             ReceiverStream<pb::AuthorizeStreamRequest>,
         ) -> tonic::Request<ReceiverStream<pb::AuthorizeStreamRequest>>,
     ) -> Self {
+        Self::open(app.authorize_as(Some(token)), dress).await
+    }
+
+    async fn open(
+        mut client: AuthorizeServiceClient<Client>,
+        dress: impl FnOnce(
+            ReceiverStream<pb::AuthorizeStreamRequest>,
+        ) -> tonic::Request<ReceiverStream<pb::AuthorizeStreamRequest>>,
+    ) -> Self {
         let (requests, stream) = mpsc::channel(1);
-        let opened = app.authorize_as(Some(token)).authorize_stream(dress(ReceiverStream::new(stream))).await;
+        let opened = client.authorize_stream(dress(ReceiverStream::new(stream))).await;
         Self { requests, answers: opened.unwrap().into_inner() }
     }
 

@@ -13,7 +13,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use chrono::DateTime;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use keystile::authorize::{Authorizer, Freshness, Question, Settings};
 use keystile::cache::{self, Bounds, KeyCache, Loader, LoaderSettings, QueueBounds, ReadAt, Wanted};
 use keystile::clock::{BootTime, Clock, ManualClock};
@@ -25,6 +24,7 @@ use keystile::token::{BcryptPool, Brand, Pepper, PepperId, Peppers, Presented, o
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, block_in_place};
 
+use self::ways::Way;
 use crate::harness::{TestDatabase, eventually};
 use crate::proving::{COST, import};
 
@@ -32,9 +32,9 @@ const TOKEN: &str = "sk-older-0001-abcdefghijkl";
 const KEY: i64 = 101;
 
 /// Nothing that is in memory can be read from the store while this is held.
-const HOLD_LOADS: &str = "BEGIN; LOCK TABLE key_secrets IN ACCESS EXCLUSIVE MODE";
+const HOLD_LOADS: &str = "LOCK TABLE key_secrets IN ACCESS EXCLUSIVE MODE";
 /// Nothing that was proven by bcrypt can be stored.
-const HOLD_PROOFS: &str = "BEGIN; SELECT 1 FROM key_secrets FOR UPDATE";
+const HOLD_PROOFS: &str = "SELECT 1 FROM key_secrets FOR UPDATE";
 
 /// Holds up whoever makes an entry of memory, until it is opened.
 struct Gate {
@@ -169,14 +169,37 @@ impl Deciding {
         call: impl Future<Output = T> + Send + 'static,
         something: impl AsyncFnOnce(),
     ) -> T {
-        let mut holder: AsyncPgConnection = self.database.session().await;
-        holder.batch_execute(hold).await.unwrap();
+        let lock = self.database.hold(hold).await;
         let call: JoinHandle<T> = tokio::spawn(call);
         self.database.until_blocked().await;
         something().await;
-        holder.batch_execute("COMMIT").await.unwrap();
+        lock.let_go().await;
         call.await.unwrap()
     }
+}
+
+/// Whatever a call about a key that is not in memory waits for, on every way: `check` is given what to hold.
+async fn whoever_loads(check: impl AsyncFn(&Deciding, &str, Way)) {
+    let deciding = Deciding::new().await;
+    deciding.give_digest().await;
+    for way in Way::ALL {
+        deciding.begin_anew().await;
+        check(&deciding, HOLD_LOADS, way).await;
+    }
+}
+
+/// The same of a token that bcrypt has to prove.
+async fn whoever_proves(check: impl AsyncFn(&Deciding, &str, Way)) {
+    for way in Way::BY_BCRYPT {
+        check(&Deciding::new().await, HOLD_PROOFS, way).await;
+    }
+}
+
+/// The same of a key that is in memory, and is read whole from the store.
+async fn whoever_reads_the_key_itself(check: impl AsyncFn(&Deciding, &str, Way)) {
+    let deciding = Deciding::new().await;
+    deciding.authorizer.authorize(question()).await.unwrap();
+    check(&deciding, HOLD_LOADS, Way::Introspect).await;
 }
 
 fn question() -> Question<'static> {

@@ -1,6 +1,5 @@
 //! Faults below the messages: bytes, frames, flags, paths, lengths, deadlines, and how long answers may be.
 
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use http::{Method, StatusCode};
 use keystile::grpc::pb;
 use prost::Message;
@@ -201,9 +200,8 @@ async fn a_deadline_ends_a_call_that_waits() {
     let app = App::start().await;
     let connection = Connection::open(app.address()).await;
     let (_, token) = app.create_any().await;
-    let mut session = AsyncPgConnection::establish(&app.database.url()).await.unwrap();
     // No token that is not in memory can be read until the lock goes.
-    session.batch_execute("BEGIN; LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = app.database.hold("LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await;
     for deadline in ["0n", "1n", "1m", "20000u"] {
         for method in [AUTHORIZE, CREATE, "keystile.v1.KeyService/WatchKeys"] {
             let caller = new_token();
@@ -213,7 +211,7 @@ async fn a_deadline_ends_a_call_that_waits() {
             assert_eq!(answer.outcome(), "DEADLINE_EXCEEDED DEADLINE_EXCEEDED", "{method} within {deadline}");
         }
     }
-    session.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     assert_eq!(app.reason(&token).await, None, "it serves on");
     app.stop().await;
 }

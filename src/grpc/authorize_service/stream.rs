@@ -5,7 +5,7 @@
 //!   stream holds.
 //! - What memory answers is answered where it is read, without a task, and tonic puts what is ready into one frame.
 //! - The caller is judged with each request, and while nothing comes. A caller that is gone ends the stream at once;
-//!   the end of the service, or of the requests, lets what has been read be answered first.
+//!   the end of the connection, or of the requests, lets what has been read be answered first.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{AuthorizeApi, Decided, REVISION_WAIT_MAX, rpc_status, wait_within};
 use crate::authorize::KnownCaller;
+use crate::grpc::closing::Closing;
 use crate::grpc::error::{self, ErrorReason, invalid_request};
 use crate::grpc::error_layer::explain;
 use crate::grpc::pb;
@@ -71,11 +72,11 @@ impl Deciding {
         api: AuthorizeApi,
         session: Session,
         deadline: Option<Instant>,
+        mut closing: Closing,
         requests: Streaming<pb::AuthorizeStreamRequest>,
     ) -> Self {
-        let streams = api.streams.clone();
         let cut_short = Box::pin(api.streams.clone().cut_short(session.clone(), deadline));
-        let closed = Box::pin(async move { streams.closed().await });
+        let closed = Box::pin(async move { closing.come().await });
         Self {
             api,
             session,

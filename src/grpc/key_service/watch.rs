@@ -15,6 +15,7 @@ use tonic::Status;
 use super::KeyApi;
 use crate::admin::{AdminError, Change, Changes};
 use crate::call;
+use crate::grpc::closing::Closing;
 use crate::grpc::convert::{keys, owners};
 use crate::grpc::error::{self, ErrorReason};
 use crate::grpc::pb;
@@ -39,6 +40,7 @@ impl KeyApi {
         &self,
         session: Session,
         deadline: Option<Instant>,
+        closing: Closing,
         request: pb::WatchKeysRequest,
     ) -> Result<ReceiverStream<Result<pb::WatchKeysResponse, Status>>, Status> {
         let pb::WatchKeysRequest { after_revision } = request;
@@ -62,7 +64,7 @@ impl KeyApi {
             epoch: seen.epoch,
             after,
         };
-        self.streams.background.spawn(call::inherit(watcher.run(answers, deadline)));
+        self.streams.background.spawn(call::inherit(watcher.run(answers, deadline, closing)));
         Ok(ReceiverStream::new(stream))
     }
 }
@@ -80,14 +82,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(self, answers: Answers, deadline: Option<Instant>) {
-        let streams = self.streams.clone();
-        let cut_short = streams.clone().cut_short(self.session.clone(), deadline);
+    async fn run(self, answers: Answers, deadline: Option<Instant>, mut closing: Closing) {
+        let cut_short = self.streams.clone().cut_short(self.session.clone(), deadline);
         let end = tokio::select! {
             biased;
             () = answers.closed() => return,
             status = cut_short => status,
-            () = streams.closed() => error::draining(),
+            () = closing.come() => error::draining(),
             status = self.follow(&answers) => status,
         };
         if answers.send(Err(end)).await.is_err() {

@@ -9,7 +9,7 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use h2::server::{self, SendResponse};
@@ -24,10 +24,12 @@ use tokio::time::timeout;
 use tonic::body::Body;
 
 use super::answers::Answers;
-use super::body::{Incoming, poll_data};
+use super::body::Incoming;
 use super::exchange::exchange;
+use super::short_body::{Read, poll_whole, read_at_once};
 use super::upkeep::{Due, Heard, Listened, Upkeep};
 use crate::clock;
+use crate::grpc::closing::Closing;
 use crate::grpc::hot::{ShortAnswer, ShortCall, ShortMessage};
 use crate::grpc::peer::Peer;
 use crate::grpc::telemetry_layer::Received;
@@ -50,8 +52,6 @@ const FAULTY_CALLS_MAX: usize = 1024;
 const CALLS_AT_ONCE: usize = 64;
 /// So many answers leave together: their client reads them while the next ones are made.
 const CALLS_IN_A_ROW: usize = 16;
-/// A longer message goes the long way.
-const SHORT_BODY_BYTES_MAX: usize = 64 << 10;
 
 type Call = (Request<RecvStream>, SendResponse<Bytes>);
 
@@ -74,19 +74,8 @@ pub(super) struct Surroundings<A> {
     pub(super) terms: Terms,
     pub(super) place: OnLoop,
     pub(super) metrics: Arc<LoopMetrics>,
+    /// Of all connections.
     pub(super) closing: Closing,
-}
-
-/// Says when the service ends.
-#[derive(Clone, Debug)]
-pub(super) struct Closing(pub(super) watch::Receiver<bool>);
-
-impl Closing {
-    /// Returns when it ends.
-    pub(super) async fn come(&mut self) {
-        // Where nobody can say so any more, the loop itself is ending.
-        let _said = self.0.wait_for(|closing| *closing).await.is_ok();
-    }
 }
 
 /// Waits for the client to say that it speaks HTTP/2.
@@ -142,6 +131,7 @@ where
         around,
         arrived: Vec::with_capacity(CALLS_IN_A_ROW),
         memory: A::Memory::default(),
+        closing: watch::Sender::new(false),
     };
     loop {
         tokio::select! {
@@ -149,7 +139,8 @@ where
             ended = poll_fn(|context| connection.poll(context)) => return ended,
             () = closing.come(), if !is_closing => {
                 is_closing = true;
-                connection.http2.graceful_shutdown();
+                connection.say_goodbye();
+                upkeep.hurry();
             }
             due = upkeep.due() => match due {
                 Due::Asked => {}
@@ -159,7 +150,7 @@ where
                 }
                 Due::Old => {
                     metrics.aged.increment();
-                    connection.http2.graceful_shutdown();
+                    connection.say_goodbye();
                 }
                 Due::TooOld => {
                     connection.http2.abrupt_shutdown(Reason::NO_ERROR);
@@ -178,6 +169,8 @@ struct Connection<IO, A: Answers> {
     /// Calls that have come and were not looked at yet.
     arrived: Vec<Call>,
     memory: A::Memory,
+    /// Told when this connection is to end.
+    closing: watch::Sender<bool>,
 }
 
 impl<IO, A> Connection<IO, A>
@@ -185,6 +178,12 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
     A: Answers,
 {
+    /// Tells the client to make a new connection, and streams to end: other calls are finished.
+    fn say_goodbye(&mut self) {
+        self.http2.graceful_shutdown();
+        self.closing.send_replace(true);
+    }
+
     /// Reads, answers and writes; ready when the connection has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let mut left = CALLS_AT_ONCE;
@@ -269,7 +268,8 @@ where
     ) {
         let Surroundings { answers, background, .. } = &self.around;
         let patience = answers.patience(&head);
-        let (answers, background, peer) = (answers.clone(), background.clone(), self.peer);
+        let (answers, background) = (answers.clone(), background.clone());
+        let (peer, closing) = (self.peer, Closing::of(&self.closing));
         let (metrics, number) = (Arc::clone(&self.around.metrics), self.around.place.number());
         // It ends with the connection, which the body then tells of.
         tokio::spawn(async move {
@@ -286,7 +286,7 @@ where
             if let Some(load) = metrics.loops().get(number) {
                 load.note_long();
             }
-            background.spawn(exchange(answers, whole(head, read, body, peer, received), respond));
+            background.spawn(exchange(answers, whole(head, read, body, peer, closing, received), respond));
         });
     }
 
@@ -301,66 +301,25 @@ where
         if let Some(load) = self.around.place.load() {
             load.note_long();
         }
-        let request = whole(head, read, body, self.peer, received);
+        let request = whole(head, read, body, self.peer, Closing::of(&self.closing), received);
         self.around.background.spawn(exchange(self.around.answers.clone(), request, respond));
     }
 }
 
 /// The request, put together again.
-fn whole(head: Parts, read: Bytes, body: RecvStream, peer: Peer, received: Instant) -> Request<Body> {
+fn whole(
+    head: Parts,
+    read: Bytes,
+    body: RecvStream,
+    peer: Peer,
+    closing: Closing,
+    received: Instant,
+) -> Request<Body> {
     let mut request = Request::from_parts(head, Body::new(Incoming::new(read, body)));
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(closing);
     request.extensions_mut().insert(Received(received));
     request
-}
-
-/// What there is of a body.
-enum Read {
-    /// All of it.
-    Whole(Bytes),
-    /// More will come.
-    Part(Bytes),
-    /// It is for others to make sense of.
-    Odd(Bytes),
-}
-
-/// What of a body has come already.
-fn read_at_once(body: &mut RecvStream) -> Read {
-    // Nobody is to be woken: whoever waits for more asks again.
-    let mut context = Context::from_waker(Waker::noop());
-    let mut read = Bytes::new();
-    match poll_whole(body, &mut read, &mut context) {
-        Poll::Ready(true) => Read::Whole(read),
-        Poll::Ready(false) => Read::Odd(read),
-        Poll::Pending => Read::Part(read),
-    }
-}
-
-/// Reads on: true at the end of a short body, which many clients say only after its last piece; false where the long way
-/// has to make sense of it. What has come is in `read` either way.
-fn poll_whole(body: &mut RecvStream, read: &mut Bytes, context: &mut Context<'_>) -> Poll<bool> {
-    loop {
-        match ready!(poll_data(body, context)) {
-            Some(Ok(data)) => {
-                // The usual end has no data. Pieces are for those who read streams: putting them together costs more
-                // with each.
-                let is_piece = !read.is_empty() && !data.is_empty();
-                *read = match (read.is_empty(), is_piece) {
-                    (true, _) => data,
-                    (false, false) => std::mem::take(read),
-                    (false, true) => [read.as_ref(), data.as_ref()].concat().into(),
-                };
-                if is_piece || read.len() > SHORT_BODY_BYTES_MAX {
-                    return Poll::Ready(false);
-                }
-                if body.is_end_stream() {
-                    return Poll::Ready(true);
-                }
-            }
-            Some(Err(_)) => return Poll::Ready(false),
-            None => return Poll::Ready(!read.is_empty()),
-        }
-    }
 }
 
 /// Answers from memory, if it can; whether it did.

@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::answers::Answers;
-use super::connection::{Closing, Surroundings, Terms};
+use super::connection::{Surroundings, Terms};
 use super::entrance::Entrance;
+use crate::grpc::closing::Closing;
 use crate::metrics::{LoopMetrics, OnLoop};
 
 /// What the threads share.
@@ -74,7 +75,7 @@ impl Crew {
             let handle = runtime.handle().clone();
             let (newcomers, incoming) = mpsc::unbounded_channel();
             let (goes_on, stop) = oneshot::channel();
-            let (duties, closing) = (duties.clone(), Closing(crew.closing.subscribe()));
+            let (duties, closing) = (duties.clone(), Closing::of(&crew.closing));
             let end = TellEnd(told.clone());
             let work = move || {
                 // Said after everything else is gone.

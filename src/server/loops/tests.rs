@@ -336,6 +336,28 @@ async fn a_connection_whose_client_is_gone_is_closed_and_one_that_answers_is_kep
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_vanished_does_not_hold_up_the_end() {
+    let mut served = start(TERMS, 10).await;
+    let (mut send, connection) = served.connect().await;
+    let mut gone = TcpStream::connect(served.address).await.unwrap();
+    // As above: neither FIN nor RST, and no answer to anything.
+    gone.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    gone.read_u8().await.unwrap();
+    let request = Request::post("http://loops/long").body(()).unwrap();
+    let (under_way, mut body) = send.send_request(request, false).unwrap();
+    answer(ask(&mut send, "/long")).await.unwrap();
+    served.stop.send(()).unwrap();
+    let mut told = Vec::new();
+    timeout(FAILS, gone.read_to_end(&mut told)).await.expect("it is kept open").unwrap();
+    // Who answers is waited for all the same.
+    assert!(!served.serving.is_finished());
+    body.send_data(Bytes::from_static(b"the end"), true).unwrap();
+    assert_eq!(answer(under_way).await.unwrap().1, b"the end");
+    timeout(FAILS, &mut served.serving).await.expect("it goes on").unwrap().unwrap();
+    drop((send, connection));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn short_messages_that_wait_leave_their_connection_to_the_others() {
     let mut served = start(TERMS, 10).await;
     let (mut send, connection) = served.connect().await;

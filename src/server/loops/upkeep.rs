@@ -14,6 +14,10 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::connection::Terms;
 use crate::clock;
 
+/// When the service ends, a client that is silent is asked at once, and given up after so long: one that vanished must not
+/// take all the time that others have for their calls. Long enough for a PING that was lost twice on its way.
+const LAST_SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -77,15 +81,30 @@ impl Upkeep {
         }
     }
 
+    /// The service ends: asks the client now, and from now on waits less for it.
+    pub(super) fn hurry(&mut self) {
+        self.silence = self.silence.min(LAST_SILENCE_MAX);
+        self.heard.take();
+        self.ask();
+    }
+
     fn look_after(&mut self) -> Due {
         let was_heard = self.heard.take();
         if self.was_asked && !was_heard {
             return Due::Silent;
         }
-        self.was_asked = !was_heard;
-        if self.was_asked
-            && let Some(ping) = &mut self.ping
-        {
+        if was_heard {
+            self.was_asked = false;
+            self.look.as_mut().reset(later(self.silence));
+        } else {
+            self.ask();
+        }
+        Due::Asked
+    }
+
+    fn ask(&mut self) {
+        self.was_asked = true;
+        if let Some(ping) = &mut self.ping {
             // The answer to the last one, which has come, is in the way of the next.
             let _earlier = ping.poll_pong(&mut Context::from_waker(Waker::noop()));
             if let Err(error) = ping.send_ping(Ping::opaque()) {
@@ -93,7 +112,6 @@ impl Upkeep {
             }
         }
         self.look.as_mut().reset(later(self.silence));
-        Due::Asked
     }
 }
 

@@ -62,6 +62,16 @@ async fn databases(session: &mut AsyncPgConnection) -> Vec<String> {
     query.load::<Row>(session).await.unwrap().into_iter().map(|row| row.datname).collect()
 }
 
+/// Whatever a transaction has locked: others wait for it until it is let go, or dropped.
+pub struct Held(AsyncPgConnection);
+
+impl Held {
+    /// Lets others go on.
+    pub async fn let_go(mut self) {
+        self.0.batch_execute("COMMIT").await.unwrap();
+    }
+}
+
 /// A database of a test's own. It goes when the next run starts.
 #[derive(Clone, Debug)]
 pub struct TestDatabase {
@@ -105,6 +115,13 @@ impl TestDatabase {
     /// A session of the test's own.
     pub async fn session(&self) -> AsyncPgConnection {
         AsyncPgConnection::establish(&self.url()).await.unwrap()
+    }
+
+    /// Holds what `lock` takes: `LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE`.
+    pub async fn hold(&self, lock: &str) -> Held {
+        let mut session = self.session().await;
+        session.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
+        Held(session)
     }
 
     /// Runs statements on it.

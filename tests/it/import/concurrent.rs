@@ -1,12 +1,17 @@
 //! Several imports at once, and imports while keys are created.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use keystile::admin::enclava::RejectionKind;
 use keystile::admin::import::import;
+use tokio::time::timeout;
 
 use super::conflicts::CREATE;
 use super::{Setup, counts, plain};
+
+/// Only a test that would fail waits so long.
+const FAILS: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn imports_of_the_same_source_at_once_end_as_one() {
@@ -64,4 +69,19 @@ async fn creating_keys_goes_on_while_keys_are_imported() {
     let taken = u64::try_from(report.rejections.len()).unwrap();
     assert!(report.rejections.iter().all(|rejection| rejection.kind == RejectionKind::IdTaken));
     assert_eq!(counts(&report), [2_000 - taken, 0, 0, taken]);
+}
+
+/// A VACUUM, or an index that is built, may take hours: what it holds is left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_waits_for_nobody_who_looks_after_a_table_and_analyzes_the_others() {
+    let setup = Setup::new().await;
+    let _looked_after = setup.target.hold("LOCK TABLE key_usage IN SHARE UPDATE EXCLUSIVE MODE").await;
+    let imported = timeout(FAILS, setup.import()).await.expect("it waits");
+    assert_eq!(counts(&imported)[0], 200);
+    let analyzed = |table| {
+        let last = "SELECT count(*) FROM pg_stat_user_tables WHERE last_analyze IS NOT NULL AND relname = ";
+        format!("{last} '{table}'")
+    };
+    setup.target.until(&analyzed("key_secrets")).await;
+    assert_eq!(setup.target.number(&analyzed("key_usage")).await, 0);
 }

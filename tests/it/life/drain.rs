@@ -3,7 +3,6 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use diesel_async::SimpleAsyncConnection as _;
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
@@ -74,8 +73,7 @@ async fn a_call_under_way_is_finished_its_count_is_written_and_a_watch_holds_not
     let request = pb::AuthorizeRequest { token: served.token.clone().into(), ..Default::default() };
     AuthorizeServiceClient::new(client.clone()).authorize(request).await.unwrap();
 
-    let mut holder = served.database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE revision_counter IN EXCLUSIVE MODE").await.unwrap();
+    let lock = served.database.hold("LOCK TABLE revision_counter IN EXCLUSIVE MODE").await;
     let key = pb::Key { user_id: 1, display_name: "held".into(), ..Default::default() };
     let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
     let held = tokio::spawn(async move { KeyServiceClient::new(client).create_key(create).await });
@@ -86,7 +84,7 @@ async fn a_call_under_way_is_finished_its_count_is_written_and_a_watch_holds_not
     assert_eq!(next(&mut watched).await, None, "the end of a watch is no error");
     let address = process.address.clone();
     eventually("the listener closes", async || TcpStream::connect(&address).is_err()).await;
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     held.await.unwrap().expect("the call that was under way is answered");
     assert_eq!(block_in_place(|| process.exit()).code(), Some(0));
 
@@ -101,8 +99,7 @@ async fn a_call_that_takes_too_long_is_given_up() {
     let served = Served::new().await;
     let mut process = served.serve(&[("KEYSTILE_DRAIN_TIMEOUT", "100ms")]);
     let client = connect(&process.address, &served.token);
-    let mut holder = served.database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE revision_counter IN EXCLUSIVE MODE").await.unwrap();
+    let lock = served.database.hold("LOCK TABLE revision_counter IN EXCLUSIVE MODE").await;
     let key = pb::Key { user_id: 1, display_name: "held".into(), ..Default::default() };
     let create = pb::CreateKeyRequest { key: Some(key), ..Default::default() };
     let held = tokio::spawn(async move { KeyServiceClient::new(client).create_key(create).await });
@@ -112,5 +109,5 @@ async fn a_call_that_takes_too_long_is_given_up() {
     let log = block_in_place(|| process.rest_of_log()).join("\n");
     assert!(log.contains("\"part\":\"serving\"") && log.contains("given up: it took too long"), "{log}");
     held.await.unwrap().unwrap_err();
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
 }

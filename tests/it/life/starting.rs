@@ -2,6 +2,7 @@
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use tokio::task::block_in_place;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -76,4 +77,22 @@ async fn a_signal_ends_a_program_that_has_not_come_to_serve() {
     let settings = served.settings(&[("KEYSTILE_DATABASE_WAIT", "10m"), ("KEYSTILE_DRAIN_DELAY", "10m")]);
     let status = tokio::task::block_in_place(|| Process::start(&settings).terminate());
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_while_it_brings_keys_into_memory_it_leaves_nothing_that_changes_wait_for() {
+    let served = Served::new().await;
+    let mut first = served.serve(&[]);
+    assert_eq!(block_in_place(|| first.terminate()).code(), Some(0));
+    // It is held up before it registers: only then, all tables were looked at, and the one that it reads next can be held.
+    let door = served.database.hold("LOCK TABLE replicas IN SHARE MODE").await;
+    let settings = served.settings(&[("KEYSTILE_CACHE_WARM_UP", "100")]);
+    let mut process = block_in_place(|| Process::start(&settings));
+    served.database.until_blocked().await;
+    let _read_next = served.database.hold("LOCK TABLE key_usage IN ACCESS EXCLUSIVE MODE").await;
+    door.let_go().await;
+    served.database.until("SELECT count(*) FROM replicas").await;
+    served.database.until_blocked().await;
+    assert_eq!(block_in_place(|| process.terminate()).code(), Some(0));
+    assert_eq!(served.database.number("SELECT count(*) FROM replicas").await, 0);
 }

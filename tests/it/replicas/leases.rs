@@ -65,8 +65,7 @@ async fn a_renewal_that_takes_long_does_not_lengthen_the_lease() {
 async fn a_replica_that_stops_renews_its_row_until_its_last_answer() {
     let app = App::start().await;
     let database = app.database.clone();
-    let mut holder = database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE revision_counter IN EXCLUSIVE MODE").await.unwrap();
+    let lock = database.hold("LOCK TABLE revision_counter IN EXCLUSIVE MODE").await;
     let mut keys = app.keys();
     let held = tokio::spawn(async move {
         let key = pb::Key { user_id: 1, display_name: "held".into(), ..Default::default() };
@@ -79,7 +78,7 @@ async fn a_replica_that_stops_renews_its_row_until_its_last_answer() {
     let beat = database.number("SELECT beat FROM replicas").await;
     eventually("renewed", async || count(&database, &format!("beat > {beat} + 1")).await == 1).await;
     assert!(!held.is_finished());
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     held.await.unwrap().expect("it is answered");
     stopping.await.unwrap().unwrap();
     assert_eq!(count(&database, "true").await, 0);

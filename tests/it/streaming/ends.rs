@@ -4,7 +4,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use diesel_async::SimpleAsyncConnection as _;
 use keystile::clock::{Clock, ManualClock};
 use keystile::grpc::pb;
 use prost::Message as _;
@@ -12,7 +11,7 @@ use prost_types::Timestamp;
 use tonic::{Code, Request, Status};
 
 use super::Open;
-use crate::harness::{App, eventually, status_reason};
+use crate::harness::{App, eventually, new_token, status_reason};
 use crate::raw::{Call, Connection, frame};
 
 const STREAM: &str = "keystile.v1.AuthorizeService/AuthorizeStream";
@@ -114,8 +113,7 @@ async fn a_service_that_stops_answers_what_it_has_read_and_says_where_to_go() {
     let mut idle = Open::by(&app, &app.admin_token).await;
     stream.ask(1, "malformed").await;
     assert_eq!(stream.decision().await.0, 1);
-    let mut holder = app.database.session().await;
-    holder.batch_execute("BEGIN; LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = app.database.hold("LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await;
     stream.ask(2, &works).await;
     app.database.until_blocked().await;
     let address = app.address();
@@ -123,10 +121,32 @@ async fn a_service_that_stops_answers_what_it_has_read_and_says_where_to_go() {
     eventually("the listener closes", async || TcpStream::connect(address).is_err()).await;
     let draining = (Code::Unavailable, "DRAINING".to_owned());
     assert_eq!(is(&idle.end().await), draining);
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     assert_eq!(stream.decision().await, (2, None));
     assert_eq!(is(&stream.end().await), draining);
     stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_too_old_ends_its_streams_like_a_service_that_stops() {
+    let flags = ["--max-connection-age=1s", "--max-connection-age-grace=10m"];
+    let app = App::builder().flags(flags).start().await;
+    // The caller is in memory then: nothing of what follows takes longer than the connection lasts.
+    app.keys().list_keys(pb::ListKeysRequest::default()).await.unwrap();
+    let lock = app.database.hold("LOCK TABLE key_digests IN ACCESS EXCLUSIVE MODE").await;
+    let client = app.authorize_as(Some(&app.admin_token));
+    let (mut stream, mut idle) = (Open::on(&client).await, Open::on(&client).await);
+    stream.ask(2, &new_token()).await;
+    app.database.until_blocked().await;
+    let draining = (Code::Unavailable, "DRAINING".to_owned());
+    assert_eq!(is(&idle.end().await), draining);
+    lock.let_go().await;
+    assert_eq!(stream.decision().await, (2, Some("KEY_INVALID".to_owned())));
+    assert_eq!(is(&stream.end().await), draining);
+    let mut anew = Open::on(&client).await;
+    anew.ask(3, "malformed").await;
+    assert_eq!(anew.decision().await.0, 3);
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

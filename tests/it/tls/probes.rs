@@ -4,6 +4,9 @@ use std::process::Command;
 
 use keystile::grpc::pb;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::block_in_place;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
@@ -45,6 +48,22 @@ async fn health_is_served_in_the_clear_and_nothing_else() {
     let output = Process::run(stage.command(&server.address, &["health"]));
     assert_eq!(output.status.code(), Some(2), "gRPC itself is not in the clear");
     assert!(server.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_has_vanished_does_not_hold_up_the_end() {
+    let stage = Stage::set().await;
+    stage.put_leaf("shown", &stage.clients.leaf(&["probe.internal"]));
+    let health = format!("127.0.0.1:{}", free_port().await);
+    // What did not end by itself would be given up with a warning.
+    let settings = [("KEYSTILE_HEALTH_LISTEN", health.as_str()), ("KEYSTILE_DRAIN_TIMEOUT", "1m")];
+    let server = stage.serve_mutual(&settings);
+    let mut gone = TcpStream::connect(&health).await.unwrap();
+    // It speaks HTTP/2, and then says not a word more.
+    gone.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    gone.read_u8().await.unwrap();
+    let log = block_in_place(|| server.terminate_for_log()).join("\n");
+    assert!(log.contains("\"message\":\"stopped\"") && !log.contains("given up"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

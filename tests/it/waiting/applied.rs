@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::SimpleAsyncConnection as _;
 use keystile::cache::{Follower, FollowerSettings, PROPAGATION_WAIT, Replicas, Wanted};
 use keystile::policy::KeyId;
 use keystile::storage::Store;
@@ -36,8 +35,7 @@ async fn trust_comes_after_what_its_renewal_has_read_is_applied() {
     let (cache, database) = (&deciding.cache, &deciding.database);
     cache.distrust();
     database.sql(WAITING).await;
-    let mut holder = database.session().await;
-    holder.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1)").await.unwrap();
+    let lock = database.hold("SELECT pg_advisory_xact_lock(1)").await;
     // On a runtime of its own, since it stands still while nothing can be applied.
     let (store, own) = (Store::new(&database.url().into(), 2).unwrap(), Arc::clone(cache));
     let joining = spawn_blocking(move || {
@@ -52,7 +50,7 @@ async fn trust_comes_after_what_its_renewal_has_read_is_applied() {
     let load = tokio::spawn(async move { loader.load(wanted).await });
     let opening = Opening(&GATE);
     GATE.until_entered().await;
-    holder.batch_execute("COMMIT").await.unwrap();
+    lock.let_go().await;
     database.until("SELECT count(*) FROM replicas WHERE beat > 0").await;
     for _ in 0..50 {
         // Takes a moment, each.

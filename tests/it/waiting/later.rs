@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::ways::Way;
-use super::{Deciding, HOLD_LOADS, HOLD_PROOFS, KEY, question};
+use super::{Deciding, KEY, whoever_loads, whoever_proves, whoever_reads_the_key_itself};
 
 /// The key ends while a call waits for what `hold` holds.
 async fn assert_expired(deciding: &Deciding, hold: &str, way: Way) {
@@ -22,26 +22,15 @@ async fn assert_expired(deciding: &Deciding, hold: &str, way: Way) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_ends_while_it_is_loaded_has_ended() {
-    let deciding = Deciding::new().await;
-    deciding.give_digest().await;
-    for way in Way::ALL {
-        deciding.begin_anew().await;
-        assert_expired(&deciding, HOLD_LOADS, way).await;
-    }
+    whoever_loads(assert_expired).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_ends_while_it_is_proven_has_ended() {
-    for way in Way::BY_BCRYPT {
-        let deciding = Deciding::new().await;
-        assert_expired(&deciding, HOLD_PROOFS, way).await;
-    }
+    whoever_proves(assert_expired).await;
 }
 
-/// Its key is in memory, and is read whole from the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_ends_while_it_is_read_for_itself_has_ended() {
-    let deciding = Deciding::new().await;
-    deciding.authorizer.authorize(question()).await.unwrap();
-    assert_expired(&deciding, HOLD_LOADS, Way::Introspect).await;
+    whoever_reads_the_key_itself(assert_expired).await;
 }

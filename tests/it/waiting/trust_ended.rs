@@ -5,7 +5,7 @@ use keystile::cache::ReadAt;
 use keystile::storage::Epoch;
 
 use super::ways::Way;
-use super::{Deciding, HOLD_LOADS, HOLD_PROOFS, question};
+use super::{Deciding, HOLD_LOADS, question, whoever_loads, whoever_proves, whoever_reads_the_key_itself};
 
 /// The trust ends while a call waits for what `hold` holds.
 async fn assert_too_old(deciding: &Deciding, hold: &str, way: Way) {
@@ -19,28 +19,17 @@ async fn assert_too_old(deciding: &Deciding, hold: &str, way: Way) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_loaded_when_the_trust_has_ended_is_not_decided_from() {
-    let deciding = Deciding::new().await;
-    deciding.give_digest().await;
-    for way in Way::ALL {
-        deciding.begin_anew().await;
-        assert_too_old(&deciding, HOLD_LOADS, way).await;
-    }
+    whoever_loads(assert_too_old).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_bcrypt_has_proven_when_the_trust_has_ended_is_not_decided_from() {
-    for way in Way::BY_BCRYPT {
-        let deciding = Deciding::new().await;
-        assert_too_old(&deciding, HOLD_PROOFS, way).await;
-    }
+    whoever_proves(assert_too_old).await;
 }
 
-/// Its key is in memory, and is read whole from the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_for_a_key_itself_when_the_trust_has_ended_is_not_told() {
-    let deciding = Deciding::new().await;
-    deciding.authorizer.authorize(question()).await.unwrap();
-    assert_too_old(&deciding, HOLD_LOADS, Way::Introspect).await;
+    whoever_reads_the_key_itself(assert_too_old).await;
 }
 
 /// A connection may lead to a database that another one has taken the place of.

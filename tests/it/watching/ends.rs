@@ -121,6 +121,15 @@ async fn a_watch_ends_with_its_deadline_and_with_the_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_connection_when_that_is_too_old() {
+    let flags = ["--max-connection-age=1s", "--max-connection-age-grace=10m"];
+    let app = App::builder().flags(flags).start().await;
+    let mut watched = watch(&app, 0).await;
+    assert_eq!(end(&mut watched).await, (Code::Unavailable, "DRAINING".into()));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_outlives_a_store_out_of_reach() {
     let database = TestDatabase::new().await;
     let proxy = Proxy::before(&database).await;
