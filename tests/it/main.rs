@@ -59,6 +59,7 @@ mod streaming;
 mod tls;
 mod traces;
 mod updating;
+mod usage;
 mod waiting;
 mod watching;
 mod wire;
