@@ -4,7 +4,7 @@
 -- The database works the minute out, whoever writes: older programs know `last_used_at` only. It has to be a stored
 -- column: an index on an expression of `last_used_at` would rule HOT updates out whenever that changes.
 --
--- Adding it writes the table and its indexes anew, one to three seconds for a million keys. Until the migration ends,
+-- Adding it writes the table and its indexes anew, two to three seconds for a million keys. Until the migration ends,
 -- creating and reading keys waits, and so do the counts; decisions go on. Older programs list by last use without an
 -- index from then on: slower, and right.
 DROP INDEX key_usage_by_last_use;
