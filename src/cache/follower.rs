@@ -66,7 +66,7 @@ pub struct Follower {
 
 impl Follower {
     /// Registers a replica, and catches up: afterwards `cache` is trusted. To be waited for to its end, which comes soon
-    /// after [`JOIN_MAX`]: who gives it up does not know whether there is a row.
+    /// after ten seconds: who gives it up does not know whether there is a row.
     ///
     /// # Errors
     /// [`StorageError`]; the row is taken away again.

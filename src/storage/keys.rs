@@ -87,7 +87,7 @@ pub async fn reserve_ids_up_to(connection: &mut AsyncPgConnection, last: KeyId) 
 /// after already (VACUUM, ANALYZE, a new index): waiting for that could take hours.
 ///
 /// # Errors
-/// [`StorageError`]; also where it takes longer than [`ANALYZE_MAX`].
+/// [`StorageError`]; also where it takes longer than five minutes.
 pub async fn analyze(connection: &mut AsyncPgConnection) -> Result<(), StorageError> {
     let analyze = "ANALYZE (SKIP_LOCKED) api_keys, key_secrets, key_digests, key_usage, owners";
     let too_long = |_elapsed| StorageError::Unavailable("analyzing the tables took too long".to_owned());

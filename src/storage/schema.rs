@@ -77,6 +77,7 @@ diesel::table! {
         total_cost_micros -> Int8,
         authorized_count -> Int8,
         last_used_at -> Nullable<Timestamptz>,
+        last_used_minute -> Nullable<Timestamptz>,
     }
 }
 

@@ -99,7 +99,11 @@ pub struct Uses {
     pub last_used_time: DateTime<Utc>,
 }
 
-/// Adds ALLOWs to the totals of their keys, in one statement, rows in order of key.
+/// Adds ALLOWs to the totals of their keys, in one statement.
+///
+/// Rows are locked in order of key, so that replicas do not wait for each other in a circle: `INSERT` takes them as
+/// they come. An `UPDATE` would be cheaper, but its plan chooses the order, and a key whose row somebody has removed
+/// would not be counted.
 ///
 /// # Errors
 /// [`StorageError`].

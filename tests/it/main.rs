@@ -60,6 +60,7 @@ mod streaming;
 mod tls;
 mod traces;
 mod updating;
+mod usage;
 mod waiting;
 mod watching;
 mod wire;

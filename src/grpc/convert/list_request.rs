@@ -28,7 +28,7 @@ pub fn read_list(violations: &mut Violations, request: pb::ListKeysRequest) -> (
     let pb::ListKeysRequest { filter, order_by, page_size, page_token } = request;
     let filter = filter.unwrap_or_default();
     let order = read_order(&order_by);
-    let list = ListName::of(&filter, &order.map(order_name).unwrap_or_default());
+    let list = ListName::of(&filter, &order.map(list_name).unwrap_or_default());
     let order = violations.require(
         "order_by",
         order,
@@ -57,6 +57,13 @@ fn read_order(text: &str) -> Option<KeyOrder> {
     };
     let (_, field) = ORDERS.iter().find(|(known, _)| *known == name)?;
     Some(KeyOrder { field: *field, descending })
+}
+
+/// An order in the name of a list. The one by last use says that its places are minutes: where they were moments, in
+/// page tokens of older programs, a page would go on in the wrong place, so those are tokens of another list.
+fn list_name(order: KeyOrder) -> String {
+    let by = if order.field == OrderField::LastUsedTime { " by minute" } else { "" };
+    format!("{}{by}", order_name(order))
 }
 
 /// The same for every way to write an order.
@@ -184,6 +191,32 @@ mod tests {
             "key_id ASC",
         ] {
             assert_eq!(order(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_place_in_the_order_of_last_use_is_not_one_of_the_time_when_it_went_by_moments() {
+        let request = |order_by: &str, page_token: &str| pb::ListKeysRequest {
+            order_by: order_by.to_owned(),
+            page_token: page_token.to_owned(),
+            ..Default::default()
+        };
+        let filter = pb::list_keys_request::Filter::default();
+        let value = OrderValue::Time(DateTime::from_timestamp_micros(1_800_000_000_123_456));
+        let place = position_bytes(&Position { value, key_id: KeyId::new(77).unwrap() });
+        for (order, is_of_moments) in [
+            ("last_used_time", true),
+            ("last_used_time desc", true),
+            ("expire_time", false),
+            ("create_time desc", false),
+        ] {
+            // As programs wrote it that ordered by moments.
+            let token = page_token::write(ListName::of(&filter, order), &place);
+            let mut violations = Violations::default();
+            let (list, read) = read_list(&mut violations, request(order, &token));
+            assert_eq!(read.unwrap().page.after.is_none(), is_of_moments, "{order}");
+            assert_eq!(violations.iter().count() == 1, is_of_moments, "{order}");
+            assert_eq!(list != ListName::of(&filter, order), is_of_moments, "{order}");
         }
     }
 

@@ -90,18 +90,24 @@ impl Conditions {
 
     fn add_times(&mut self, filter: &KeyFilter) {
         let expires = "coalesce(k.expire_at, 'infinity')";
-        let used = "coalesce(u.last_used_at, '-infinity')";
+        // The index knows minutes: it finds what may fit, the column says what does.
+        let used = "coalesce(u.last_used_minute, '-infinity')";
+        let minute = "date_bin('1 minute', ?, timestamptz '0001-01-01 00:00:00Z')";
         let times = [
             ("k.created_at >= ?".to_owned(), filter.created_after),
             ("k.created_at < ?".to_owned(), filter.created_before),
             (format!("{expires} >= ? AND {expires} < 'infinity'"), filter.expires_after),
             (format!("{expires} < ?"), filter.expires_before),
-            (format!("{used} >= ?"), filter.last_used_after),
-            (format!("{used} < ?"), filter.last_used_before),
+            (format!("{used} >= {minute} AND u.last_used_at >= ?"), filter.last_used_after),
+            (
+                format!("{used} < ? AND (u.last_used_at IS NULL OR u.last_used_at < ?)"),
+                filter.last_used_before,
+            ),
         ];
         for (text, time) in times {
             if let Some(time) = time {
-                self.add_indexed(&text, [Bind::Time(time)]);
+                let binds = vec![Bind::Time(time); text.matches('?').count()];
+                self.add_indexed(&text, binds);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Orders of a list, and places in them: the value that a key is ordered by, then its id.
 //!
 //! Every order has an index on just that. A missing value has its place: a key that never expires comes after all
-//! that do, one that was never used before all that were.
+//! that do, one that was never used before all that were. The order of last use goes by minutes: an index on the very
+//! moment would be written with every flush of counts.
 
 use std::cmp::Ordering;
 
@@ -26,7 +27,7 @@ pub enum OrderField {
     DisplayName,
     /// Expiry; never comes last.
     ExpireTime,
-    /// Last use; never comes first.
+    /// Minute (UTC) of the last use; never comes first.
     LastUsedTime,
 }
 
@@ -44,7 +45,7 @@ pub struct KeyOrder {
 pub enum OrderValue {
     /// Nothing but its id.
     Id,
-    /// A time; `None` is never.
+    /// A time; `None` is never. Of [`OrderField::LastUsedTime`]: the minute.
     Time(Option<DateTime<Utc>>),
     /// Its name.
     Name(String),
@@ -68,7 +69,7 @@ impl OrderField {
             Self::UpdateTime => "k.updated_at",
             Self::DisplayName => "k.display_name COLLATE \"C\"",
             Self::ExpireTime => "coalesce(k.expire_at, 'infinity')",
-            Self::LastUsedTime => "coalesce(u.last_used_at, '-infinity')",
+            Self::LastUsedTime => "coalesce(u.last_used_minute, '-infinity')",
         }
     }
 
@@ -87,7 +88,7 @@ impl OrderField {
             Self::UpdateTime => "k.key_id, k.updated_at AS time, NULL::text AS name",
             Self::DisplayName => "k.key_id, NULL::timestamptz AS time, k.display_name AS name",
             Self::ExpireTime => "k.key_id, k.expire_at AS time, NULL::text AS name",
-            Self::LastUsedTime => "u.key_id, u.last_used_at AS time, NULL::text AS name",
+            Self::LastUsedTime => "u.key_id, u.last_used_minute AS time, NULL::text AS name",
         }
     }
 

@@ -169,7 +169,8 @@ struct DigestRow {
     digest: Vec<u8>,
 }
 
-/// The digests under one pepper of the keys that were used last, at most `limit`, the last used first.
+/// The digests under one pepper of the keys that were used last, at most `limit`, the last used first. Which those are
+/// goes by the minute of the last use; among keys of the same minute, newer ones come in.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -181,7 +182,7 @@ pub async fn last_used(
     // The order is that of an index.
     let rows: Vec<DigestRow> = diesel::sql_query(
         "SELECT digest FROM (SELECT key_id, last_used_at FROM key_usage WHERE last_used_at IS NOT NULL \
-             ORDER BY coalesce(last_used_at, '-infinity') DESC, key_id DESC LIMIT $2) AS used \
+             ORDER BY coalesce(last_used_minute, '-infinity') DESC, key_id DESC LIMIT $2) AS used \
          JOIN key_secrets USING (key_id) JOIN key_digests USING (secret_id) \
          WHERE is_current AND pepper_id = $1 ORDER BY last_used_at DESC, key_id DESC",
     )

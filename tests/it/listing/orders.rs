@@ -48,9 +48,11 @@ async fn insert(database: &TestDatabase, first: i64, count: i64) {
          SELECT n, true, 'p' || n % 10, 'x', true, now() FROM generate_series({first}, {last}) n"
     );
     database.sql(&statements).await;
-    // Each key has its row of usage when it is committed.
+    // Each key has its row of usage when it is committed. Of those that are used in the same minute, later keys were
+    // mostly used earlier in it.
     let usage = format!(
         "UPDATE key_usage SET last_used_at = timestamptz '2026-03-01Z' + key_id * 13 % 5 * interval '1 day' \
+             + (6 - key_id % 7) * interval '9 seconds' \
          WHERE key_id BETWEEN {first} AND {last} AND key_id % 4 > 0"
     );
     database.sql(&usage).await;
@@ -71,7 +73,10 @@ fn compare(order: &str, a: &pb::Key, b: &pb::Key) -> Ordering {
             let end = |key: &pb::Key| seconds(key.expire_time.as_ref()).unwrap_or(i64::MAX);
             end(a).cmp(&end(b))
         }
-        "last_used_time" => seconds(a.last_used_time.as_ref()).cmp(&seconds(b.last_used_time.as_ref())),
+        "last_used_time" => {
+            let minute = |key: &pb::Key| seconds(key.last_used_time.as_ref()).map(|it| it.div_euclid(60));
+            minute(a).cmp(&minute(b))
+        }
         other => panic!("{other}"),
     };
     by_value.then(a.key_id.cmp(&b.key_id))
@@ -113,10 +118,10 @@ async fn every_further_filter_narrows() {
     };
     let expires_after = of(Filter { expires_after: time("2036-01-03T00:00:00Z"), ..Default::default() });
     let expires_before = of(Filter { expires_before: time("2036-01-02T00:00:00Z"), ..Default::default() });
-    let used_after = of(Filter { last_used_after: time("2026-03-04T00:00:00Z"), ..Default::default() });
-    let used_before = of(Filter { last_used_before: time("2026-03-02T00:00:00Z"), ..Default::default() });
+    let used_after = |text| of(Filter { last_used_after: time(text), ..Default::default() });
+    let used_before = |text| of(Filter { last_used_before: time(text), ..Default::default() });
     type Fits = fn(i64) -> bool;
-    let cases: [(&str, Filter, Fits); 15] = [
+    let cases: [(&str, Filter, Fits); 17] = [
         ("scope below a wildcard", scope("a.b"), |n| [1, 2, 3].contains(&(n % 5))),
         ("scope of one segment", scope("c"), |n| [3, 4].contains(&(n % 5))),
         ("scope that is a wildcard's own", scope("a"), |n| n % 5 == 3),
@@ -131,8 +136,14 @@ async fn every_further_filter_narrows() {
         }),
         ("expiring at or after", expires_after, |n| n % 3 > 0 && n * 5 % 4 >= 2),
         ("expiring before", expires_before, |n| n % 3 > 0 && n * 5 % 4 < 1),
-        ("used at or after", used_after, |n| n % 4 > 0 && n * 13 % 5 >= 3),
-        ("used before or never", used_before, |n| n % 4 == 0 || n * 13 % 5 < 1),
+        ("used at or after", used_after("2026-03-04T00:00:00Z"), |n| n % 4 > 0 && n * 13 % 5 >= 3),
+        ("used at or after a second", used_after("2026-03-04T00:00:27Z"), |n| {
+            n % 4 > 0 && (n * 13 % 5, 6 - n % 7) >= (3, 3)
+        }),
+        ("used before or never", used_before("2026-03-02T00:00:00Z"), |n| n % 4 == 0 || n * 13 % 5 < 1),
+        ("used before a second or never", used_before("2026-03-02T00:00:27Z"), |n| {
+            n % 4 == 0 || (n * 13 % 5, 6 - n % 7) < (1, 3)
+        }),
         ("two of them", of(Filter { tag: "even".into(), scope: "c".into(), ..Default::default() }), |n| {
             n % 2 == 0 && [3, 4].contains(&(n % 5))
         }),
