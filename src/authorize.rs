@@ -25,7 +25,7 @@ pub use decide::{FilterOutcome, FilterQuestion, Outcome, Question};
 pub use introspect::Introspection;
 pub use prove::{AuthorizeError, Freshness, Proof};
 pub use throttle::{FAILED_PROOFS_MAX, PREFIXES_MAX, PROOF_AGAIN_AFTER};
-pub use uses::UseCounter;
+pub use uses::{UseCounter, add_up};
 pub use warnings::{KEY_EXPIRES_SOON, Warning, WarningKind};
 
 use std::sync::Arc;

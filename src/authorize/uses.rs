@@ -1,8 +1,11 @@
 //! Counts ALLOWs in memory, and adds them to the totals of their keys once a second and on drain.
 //!
 //! Each thread counts in a part of its own (or shares it with few others), so that cores do not wait for each other's
-//! locks; a flush adds the parts up. A killed process loses what it has not flushed: at most its last second. A store
-//! out of reach keeps the counts here: they are bounded by the number of keys, and by [`KEYS_MAX`].
+//! locks; a flush adds the parts up. In its part a use is noted first, and many are counted together: finding the counts
+//! of one key takes longer than a note, while memory fetches those of many keys side by side.
+//!
+//! A killed process loses what it has not flushed: at most its last second. A store out of reach keeps the counts here:
+//! they are bounded by the number of keys, and by [`KEYS_MAX`].
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,8 +22,14 @@ use crate::storage::{StorageError, Store};
 /// At most so many keys are counted between two flushes, a key that several threads count as often. What comes beyond it
 /// is not counted, and said once in the log between two flushes.
 const KEYS_MAX: usize = 1_000_000;
+/// So many uses are noted before they are counted.
+const NOTES_MAX: usize = 1_024;
 /// So many keys are written in one statement.
 const BATCH_MAX: usize = 5_000;
+/// More keys than this are not written one by one each second: their counts are put down together, and added up later.
+const TOGETHER_FROM: usize = BATCH_MAX;
+/// So many are put down together at most.
+const TOGETHER_MAX: usize = 50_000;
 
 /// What a part knows of a key: small, since each decision of another key fetches another one from memory.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +37,14 @@ struct Count {
     /// In microseconds since 1970.
     last_used: i64,
     count: u32,
+}
+
+/// One ALLOW.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    key_id: KeyId,
+    /// In microseconds since 1970.
+    at: i64,
 }
 
 type Counts = HashMap<KeyId, Count, BuildHasherDefault<IdHasher>>;
@@ -56,13 +73,20 @@ impl Hasher for IdHasher {
     }
 }
 
-/// The counts of few threads, on cache lines of their own.
+/// What few threads have used.
+#[derive(Debug, Default)]
+struct Used {
+    notes: Vec<Note>,
+    counts: Counts,
+}
+
+/// What few threads have used, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Part(Mutex<Counts>);
+struct Part(Mutex<Used>);
 
 impl Part {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn used(&self) -> MutexGuard<'_, Used> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,12 +116,26 @@ impl UseCounter {
 
     /// Counts one ALLOW.
     pub fn count(&self, key_id: KeyId, now: DateTime<Utc>) {
-        self.add(key_id, Count { last_used: now.timestamp_micros(), count: 1 });
+        let mut used = self.part().used();
+        used.notes.push(Note { key_id, at: now.timestamp_micros() });
+        if used.notes.len() >= NOTES_MAX {
+            self.count_notes(&mut used);
+        }
     }
 
-    fn add(&self, key_id: KeyId, uses: Count) {
+    fn count_notes(&self, used: &mut Used) {
+        let Used { notes, counts } = used;
+        for Note { key_id, at } in notes.drain(..) {
+            self.add(counts, key_id, Count { last_used: at, count: 1 });
+        }
+    }
+
+    fn part(&self) -> &Part {
         let [first, ..] = &self.parts;
-        let mut counts = self.parts.get(shard()).unwrap_or(first).counts();
+        self.parts.get(shard()).unwrap_or(first)
+    }
+
+    fn add(&self, counts: &mut Counts, key_id: KeyId, uses: Count) {
         if let Some(known) = counts.get_mut(&key_id) {
             *known = sum(*known, uses);
             return;
@@ -120,8 +158,11 @@ impl UseCounter {
         let mut all = Counts::default();
         for part in &self.parts {
             // Room for as many again is made before the lock is taken, and not while calls wait for it.
-            let room = Counts::with_capacity_and_hasher(part.counts().len(), BuildHasherDefault::new());
-            let taken = std::mem::replace(&mut *part.counts(), room);
+            let room = Counts::with_capacity_and_hasher(part.used().counts.len(), BuildHasherDefault::new());
+            let mut used = part.used();
+            self.count_notes(&mut used);
+            let taken = std::mem::replace(&mut used.counts, room);
+            drop(used);
             self.keys.fetch_sub(taken.len(), Ordering::Relaxed);
             for (key_id, uses) in taken {
                 all.entry(key_id).and_modify(|known| *known = sum(*known, uses)).or_insert(uses);
@@ -143,13 +184,15 @@ impl UseCounter {
         }
         let mut uses: Vec<(KeyId, Count)> = counted.into_iter().collect();
         uses.sort_unstable_by_key(|(key_id, _)| *key_id);
+        let together = uses.len() > TOGETHER_FROM;
         let mut written = Ok(());
-        for batch in uses.chunks(BATCH_MAX) {
+        for batch in uses.chunks(if together { TOGETHER_MAX } else { BATCH_MAX }) {
             if written.is_ok() {
-                written = write(store, batch.iter().filter_map(of_key).collect()).await;
+                written = write(store, batch.iter().filter_map(of_key).collect(), together).await;
             }
             if written.is_err() {
-                batch.iter().for_each(|(key_id, uses)| self.add(*key_id, *uses));
+                let mut used = self.part().used();
+                batch.iter().for_each(|(key_id, uses)| self.add(&mut used.counts, *key_id, *uses));
             }
         }
         let outcome = if written.is_ok() { &self.metrics.flushes } else { &self.metrics.failed_flushes };
@@ -157,6 +200,17 @@ impl UseCounter {
         self.metrics.set_uses_pending(self.keys.load(Ordering::Relaxed));
         written
     }
+}
+
+/// Adds up what replicas have put down together.
+///
+/// # Errors
+/// [`StorageError`]; what is left is added up the next time.
+pub async fn add_up(store: &Store) -> Result<(), StorageError> {
+    let add_up =
+        || store.write::<_, StorageError, _>("usage.add_up", |session| Box::pin(usage::add_up(session)));
+    while add_up().await? > 0 {}
+    Ok(())
 }
 
 fn sum(one: Count, other: Count) -> Count {
@@ -169,10 +223,17 @@ fn of_key((key_id, uses): &(KeyId, Count)) -> Option<Uses> {
     Some(Uses { key_id: *key_id, count: i64::from(uses.count), last_used_time })
 }
 
-async fn write(store: &Store, batch: Vec<Uses>) -> Result<(), StorageError> {
+async fn write(store: &Store, batch: Vec<Uses>, together: bool) -> Result<(), StorageError> {
+    let name = if together { "usage.put_down" } else { "usage.add_uses" };
     store
-        .write("usage.add_uses", move |session| {
-            Box::pin(async move { usage::add_uses(session, &batch).await })
+        .write(name, move |session| {
+            Box::pin(async move {
+                if together {
+                    usage::put_down(session, &batch).await
+                } else {
+                    usage::add_uses(session, &batch).await
+                }
+            })
         })
         .await
 }

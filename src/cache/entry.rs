@@ -159,6 +159,12 @@ impl CachedKey {
         !self.is_stale.load(Ordering::Acquire) && self.owner.is_unchanged()
     }
 
+    /// Has memory bring what a decision needs of it later, and lies elsewhere: all at once, while something else goes on.
+    pub(super) fn fetch(&self) {
+        std::hint::black_box(self.shown.first());
+        std::hint::black_box(self.shown.last());
+    }
+
     /// It was used. Writes only the first time, so that cores do not fight over a hot key.
     pub(super) fn touch(&self) {
         if !self.was_used.load(Ordering::Relaxed) {

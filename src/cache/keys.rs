@@ -64,7 +64,11 @@ impl Keys {
     pub(super) fn get(&self, lookup: &Lookup) -> Option<Entry> {
         let hash = lookup.hash();
         let shard = shard_of(&self.shards, hash)?;
-        let entry = shard.find(lookup, hash).filter(|entry| entry.is_fresh())?;
+        let entry = shard.find(lookup, hash)?;
+        entry.fetch();
+        if !entry.is_fresh() {
+            return None;
+        }
         entry.touch();
         Some(Arc::clone(entry))
     }

@@ -14,12 +14,14 @@ use super::purge;
 use super::stage::{Stage, Stages};
 use super::supervise::Supervisor;
 use crate::admin::{Refusals, Retention, remove_old_lines};
-use crate::authorize::Authorizer;
+use crate::authorize::{Authorizer, add_up};
 use crate::cache::Follower;
 use crate::embedded::Cluster;
 use crate::storage::Store;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// What many keys have used is put down each second, and added to their totals once in so many seconds.
+const ADD_UP_EVERY: u32 = 10;
 
 /// Starts everything that works on the open store. What is written for the last time is written from
 /// [`Stage::Answered`] on, while the store is still there.
@@ -87,18 +89,26 @@ where
     part.await;
 }
 
-/// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered.
+/// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered; what is
+/// only put down then is added up by other replicas, or after the next start.
 async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     let mut is_failing = false;
+    let mut until_added_up = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = &mut answered => return,
         }
-        match authorizer.uses().flush(&store).await {
+        let mut written = authorizer.uses().flush(&store).await;
+        if written.is_ok() && until_added_up == 0 {
+            until_added_up = ADD_UP_EVERY;
+            written = add_up(&store).await;
+        }
+        until_added_up = until_added_up.saturating_sub(1);
+        match written {
             Ok(()) if std::mem::replace(&mut is_failing, false) => {
                 tracing::info!("counts of uses are written again");
             }

@@ -163,6 +163,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    pending_uses (batch_id) {
+        batch_id -> Int8,
+        key_ids -> Array<Int8>,
+        counts -> Array<Int8>,
+        last_used_at -> Array<Timestamptz>,
+    }
+}
+
+diesel::table! {
     schema_compatibility (only_row) {
         only_row -> Bool,
         oldest_migration -> Text,

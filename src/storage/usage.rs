@@ -108,9 +108,7 @@ pub struct Uses {
 /// # Errors
 /// [`StorageError`].
 pub async fn add_uses(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Result<(), StorageError> {
-    let ids: Vec<i64> = uses.iter().map(|uses| uses.key_id.get()).collect();
-    let counts: Vec<i64> = uses.iter().map(|uses| uses.count).collect();
-    let times: Vec<DateTime<Utc>> = uses.iter().map(|uses| uses.last_used_time).collect();
+    let Columns { ids, counts, times } = Columns::of(uses);
     let add = diesel::sql_query(
         "INSERT INTO key_usage AS usage (key_id, authorized_count, last_used_at) \
          SELECT * FROM unnest($1, $2, $3) AS uses (key_id, count, last) ORDER BY key_id \
@@ -123,4 +121,59 @@ pub async fn add_uses(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Resu
     .bind::<Array<Timestamptz>, _>(times);
     Prepared(add).execute(connection).await?;
     Ok(())
+}
+
+/// [`Uses`] by columns.
+struct Columns {
+    ids: Vec<i64>,
+    counts: Vec<i64>,
+    times: Vec<DateTime<Utc>>,
+}
+
+impl Columns {
+    fn of(uses: &[Uses]) -> Self {
+        Self {
+            ids: uses.iter().map(|uses| uses.key_id.get()).collect(),
+            counts: uses.iter().map(|uses| uses.count).collect(),
+            times: uses.iter().map(|uses| uses.last_used_time).collect(),
+        }
+    }
+}
+
+/// Puts ALLOWs of many keys down in one row, to be added to the totals later: a hundred times cheaper than doing it now.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn put_down(connection: &mut AsyncPgConnection, uses: &[Uses]) -> Result<(), StorageError> {
+    let Columns { ids, counts, times } = Columns::of(uses);
+    let put_down =
+        diesel::sql_query("INSERT INTO pending_uses (key_ids, counts, last_used_at) VALUES ($1, $2, $3)");
+    let put_down = put_down
+        .bind::<Array<BigInt>, _>(ids)
+        .bind::<Array<BigInt>, _>(counts)
+        .bind::<Array<Timestamptz>, _>(times);
+    Prepared(put_down).execute(connection).await?;
+    Ok(())
+}
+
+/// Adds what was put down to the totals of its keys, a bounded part of it; answers of how many keys. Several may do so at
+/// once: each takes rows that no other has, and locks totals in order of key.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn add_up(connection: &mut AsyncPgConnection) -> Result<usize, StorageError> {
+    let add_up = diesel::sql_query(
+        "WITH taken AS (\
+             DELETE FROM pending_uses WHERE batch_id = ANY (ARRAY(\
+                 SELECT batch_id FROM pending_uses ORDER BY batch_id LIMIT 20 FOR UPDATE SKIP LOCKED)) \
+             RETURNING key_ids, counts, last_used_at) \
+         INSERT INTO key_usage AS usage (key_id, authorized_count, last_used_at) \
+         SELECT key_id, sum(count)::bigint, max(last) FROM taken \
+             CROSS JOIN LATERAL unnest(key_ids, counts, last_used_at) AS uses (key_id, count, last) \
+             GROUP BY key_id ORDER BY key_id \
+         ON CONFLICT (key_id) DO UPDATE SET \
+         authorized_count = usage.authorized_count + excluded.authorized_count, \
+         last_used_at = greatest(usage.last_used_at, excluded.last_used_at)",
+    );
+    Ok(Prepared(add_up).execute(connection).await?)
 }

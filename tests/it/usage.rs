@@ -1,6 +1,9 @@
 //! Writing counts changes no index within a minute, and what is indexed is right whoever writes and serves what it is for.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
+use keystile::authorize::{UseCounter, add_up};
 use keystile::grpc::pb;
 use keystile::grpc::pb::list_keys_request::Filter;
 use keystile::policy::KeyId;
@@ -8,7 +11,7 @@ use keystile::storage::usage::{Uses, add_uses};
 use keystile::storage::{StorageError, Store};
 use prost_types::Timestamp;
 
-use crate::harness::{App, TestDatabase};
+use crate::harness::{App, TestDatabase, eventually};
 
 /// Few enough for several versions of each row to fit a page of PostgreSQL's.
 const KEYS: i64 = 20;
@@ -127,4 +130,75 @@ async fn the_index_by_minute_serves_the_order_the_filters_and_the_start() {
     let indexes = "SELECT indexname::text AS line FROM pg_indexes WHERE tablename = 'key_usage' ORDER BY 1";
     let expected = ["key_usage_by_minute_of_last_use", "key_usage_pkey"];
     assert_eq!(database.lines(indexes).await, expected, "none by the moment, which every flush would write");
+}
+
+/// Uses each of so many keys, so many times in all.
+fn use_keys(counter: &UseCounter, keys: i64, uses: i64, time: &str) {
+    let now: DateTime<Utc> = time.parse().unwrap();
+    for number in 0..uses {
+        counter.count(KeyId::new(1 + number % keys).unwrap(), now);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_keys_have_used_is_put_down_at_once_and_added_up_once() {
+    let database = TestDatabase::new().await;
+    database
+        .sql("INSERT INTO key_usage (key_id, authorized_count) SELECT n, 5 FROM generate_series(1, 3000) n")
+        .await;
+    let stores = [1, 2, 3].map(|_| Store::new(&database.url().into(), 2).unwrap());
+    let counter = UseCounter::new(Arc::default());
+    let pending = "SELECT count(*) FROM pending_uses";
+    for time in ["2026-11-23T12:00:01Z", "2026-11-23T12:00:00Z", "2026-11-23T12:00:02.5Z"] {
+        use_keys(&counter, 6_000, 9_000, time);
+        counter.flush(&stores[0]).await.unwrap();
+    }
+    use_keys(&counter, 2, 10, "2026-11-23T11:00:00Z");
+    counter.flush(&stores[0]).await.unwrap();
+    assert_eq!(database.number(pending).await, 3);
+    let total = "SELECT sum(authorized_count)::bigint FROM key_usage";
+    assert_eq!(database.number(total).await, 3_000 * 5 + 10, "few keys are written at once");
+    // All replicas at once.
+    let [one, two, three] = &stores;
+    let (one, two, three) = tokio::join!(add_up(one), add_up(two), add_up(three));
+    (one.unwrap(), two.unwrap(), three.unwrap());
+    assert_eq!(database.number(pending).await, 0);
+    assert_eq!(database.number(total).await, 3_000 * 5 + 10 + 3 * 9_000);
+    let wrong = "SELECT count(*) FROM key_usage WHERE last_used_at <> '2026-11-23 12:00:02.5Z' OR authorized_count <> \
+                 3 * (CASE WHEN key_id <= 3000 THEN 2 ELSE 1 END) + (CASE WHEN key_id <= 3000 THEN 5 ELSE 0 END) \
+                 + (CASE WHEN key_id <= 2 THEN 5 ELSE 0 END)";
+    assert_eq!(database.number(wrong).await, 0);
+    add_up(&stores[0]).await.unwrap();
+    assert_eq!(database.number(total).await, 3_000 * 5 + 10 + 3 * 9_000, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_put_down_is_added_up_by_the_next_and_by_the_way_back() {
+    let database = TestDatabase::new().await;
+    let put_down = "INSERT INTO pending_uses (key_ids, counts, last_used_at) \
+                    SELECT array_agg(n), array_agg(2), array_agg(timestamptz '2026-11-23Z') FROM generate_series(1, 9) n";
+    let total = "SELECT coalesce(sum(authorized_count), 0)::bigint FROM key_usage WHERE key_id < 10";
+    database.sql(put_down).await;
+    let app = App::builder().database(&database).start().await;
+    eventually("they are added up", async || database.number(total).await == 18).await;
+    app.stop().await;
+    database.sql(put_down).await;
+    let down = include_str!("../../migrations/2026-11-23-150000_create_pending_uses/down.sql");
+    database.sql(down).await;
+    assert_eq!(database.number(total).await, 36);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_put_down_is_kept_for_the_next_time() {
+    let database = TestDatabase::new().await;
+    let store = Store::new(&database.url().into(), 2).unwrap();
+    let counter = UseCounter::new(Arc::default());
+    use_keys(&counter, 6_000, 6_000, "2026-11-23T12:00:00Z");
+    database.sql("ALTER TABLE pending_uses RENAME TO away").await;
+    counter.flush(&store).await.unwrap_err();
+    database.sql("ALTER TABLE away RENAME TO pending_uses").await;
+    use_keys(&counter, 1, 1, "2026-11-23T12:00:00Z");
+    counter.flush(&store).await.unwrap();
+    add_up(&store).await.unwrap();
+    assert_eq!(database.number("SELECT sum(authorized_count)::bigint FROM key_usage").await, 6_001);
 }
