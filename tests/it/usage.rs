@@ -161,7 +161,7 @@ async fn what_many_keys_have_used_is_put_down_at_once_and_added_up_once() {
     // All replicas at once.
     let [one, two, three] = &stores;
     let (one, two, three) = tokio::join!(add_up(one), add_up(two), add_up(three));
-    (one.unwrap(), two.unwrap(), three.unwrap());
+    one.and(two).and(three).unwrap();
     assert_eq!(database.number(pending).await, 0);
     assert_eq!(database.number(total).await, 3_000 * 5 + 10 + 3 * 9_000);
     let wrong = "SELECT count(*) FROM key_usage WHERE last_used_at <> '2026-11-23 12:00:02.5Z' OR authorized_count <> \
