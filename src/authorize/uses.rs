@@ -273,10 +273,14 @@ mod tests {
     #[test]
     fn beyond_the_bound_keys_are_dropped_and_known_ones_counted_on() {
         let counter = UseCounter::new(Arc::default());
-        counter.count(key(1), DateTime::UNIX_EPOCH);
+        let count = |id| {
+            counter.count(key(id), DateTime::UNIX_EPOCH);
+            counter.count_notes(&mut counter.part().used());
+        };
+        count(1);
         counter.keys.store(KEYS_MAX, Ordering::Relaxed);
-        counter.count(key(1), DateTime::UNIX_EPOCH);
-        counter.count(key(2), DateTime::UNIX_EPOCH);
+        count(1);
+        count(2);
         assert_eq!((counter.metrics.dropped_uses.get(), counter.keys.load(Ordering::Relaxed)), (1, KEYS_MAX));
         assert_eq!(counter.take().into_values().map(|uses| uses.count).collect::<Vec<_>>(), [2]);
     }

@@ -15,7 +15,7 @@ use super::pool::Session;
 use super::{StorageError, schema};
 
 /// The tables, each with the rights on it that the service needs.
-pub const TABLES: [(&str, &[&str]); 14] = [
+pub const TABLES: [(&str, &[&str]); 15] = [
     ("owners", &CHANGE),
     ("api_keys", &CHANGE),
     ("key_secrets", &CHANGE),
@@ -28,6 +28,7 @@ pub const TABLES: [(&str, &[&str]); 14] = [
     ("audit_events", &LOG),
     ("idempotent_requests", &CHANGE),
     ("peppers", &APPEND),
+    ("pending_uses", &CHANGE),
     ("schema_compatibility", &["SELECT"]),
     ("replicas", &CHANGE),
 ];
@@ -101,7 +102,7 @@ pub async fn read_nothing(session: &mut Session) -> Result<(), StorageError> {
 }
 
 /// One for each table. They have nothing to bind.
-fn queries() -> [String; 14] {
+fn queries() -> [String; 15] {
     fn of(query: impl QueryFragment<Pg>) -> String {
         // What diesel writes behind it about binds is a comment in SQL.
         format!("{}\n", debug_query::<Pg, _>(&query))
@@ -120,6 +121,7 @@ fn queries() -> [String; 14] {
         of(schema::audit_events::table.filter(nothing())),
         of(schema::idempotent_requests::table.filter(nothing())),
         of(schema::peppers::table.filter(nothing())),
+        of(schema::pending_uses::table.filter(nothing())),
         of(schema::schema_compatibility::table.filter(nothing())),
         of(schema::replicas::table.filter(nothing())),
     ]
