@@ -34,9 +34,14 @@ impl Open {
         Self::with(app, token, tonic::Request::new).await
     }
 
-    /// A stream on the connection of `client`.
+    /// A stream on the connection of `client`, or on the next one where that was closed before the call was sent.
     pub async fn on(client: &AuthorizeServiceClient<Client>) -> Self {
-        Self::open(client.clone(), tonic::Request::new).await
+        loop {
+            match Self::open(client.clone(), tonic::Request::new).await {
+                Err(status) if status.code() == Code::Cancelled => {}
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// The same, with something about the call that `dress` adds.
@@ -47,7 +52,7 @@ impl Open {
             ReceiverStream<pb::AuthorizeStreamRequest>,
         ) -> tonic::Request<ReceiverStream<pb::AuthorizeStreamRequest>>,
     ) -> Self {
-        Self::open(app.authorize_as(Some(token)), dress).await
+        Self::open(app.authorize_as(Some(token)), dress).await.unwrap()
     }
 
     async fn open(
@@ -55,10 +60,10 @@ impl Open {
         dress: impl FnOnce(
             ReceiverStream<pb::AuthorizeStreamRequest>,
         ) -> tonic::Request<ReceiverStream<pb::AuthorizeStreamRequest>>,
-    ) -> Self {
+    ) -> Result<Self, Status> {
         let (requests, stream) = mpsc::channel(1);
-        let opened = client.authorize_stream(dress(ReceiverStream::new(stream))).await;
-        Self { requests, answers: opened.unwrap().into_inner() }
+        let opened = client.authorize_stream(dress(ReceiverStream::new(stream))).await?;
+        Ok(Self { requests, answers: opened.into_inner() })
     }
 
     /// Asks whether `token` may do anything at all.
