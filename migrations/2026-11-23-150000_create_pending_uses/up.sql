@@ -1,5 +1,5 @@
--- What many keys have used within a second, in one row: written each second, added to `key_usage` by and by. A row of
--- `key_usage` costs a hundred times as much to write as its part of a row here.
+-- What many keys have used within a second, in one row: written each second, added to `key_usage` by and by, where a key
+-- has one row however many of these it is in.
 CREATE TABLE pending_uses (
     batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- Of the same length, without NULLs: each position is of one key.

@@ -202,15 +202,12 @@ impl UseCounter {
     }
 }
 
-/// Adds up what replicas have put down together.
+/// Adds up a part of what replicas have put down together; of how many keys. To be repeated until it is of none.
 ///
 /// # Errors
-/// [`StorageError`]; what is left is added up the next time.
-pub async fn add_up(store: &Store) -> Result<(), StorageError> {
-    let add_up =
-        || store.write::<_, StorageError, _>("usage.add_up", |session| Box::pin(usage::add_up(session)));
-    while add_up().await? > 0 {}
-    Ok(())
+/// [`StorageError`]; nothing is lost.
+pub async fn add_up(store: &Store) -> Result<usize, StorageError> {
+    store.write("usage.add_up", |session| Box::pin(usage::add_up(session))).await
 }
 
 fn sum(one: Count, other: Count) -> Count {

@@ -20,8 +20,8 @@ use crate::embedded::Cluster;
 use crate::storage::Store;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// What many keys have used is put down each second, and added to their totals once in so many seconds.
-const ADD_UP_EVERY: u32 = 10;
+/// What many keys have used is put down each second, and added to their totals so often.
+const ADD_UP_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts everything that works on the open store. What is written for the last time is written from
 /// [`Stage::Answered`] on, while the store is still there.
@@ -49,6 +49,7 @@ pub(super) fn spawn(
     });
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
     supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
+    supervisor.spawn_sure("adding up counts", Stage::Draining, add_up_uses(store.clone(), stages.clone()));
     let following = health.clone().follow(store.clone(), stages.clone());
     supervisor.spawn("following the store", Stage::Closing, following);
     let purging = purge::run(parts.admin.clone(), stages.clone());
@@ -89,26 +90,40 @@ where
     part.await;
 }
 
-/// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered; what is
-/// only put down then is added up by other replicas, or after the next start.
+/// Adds up what replicas have put down of many keys: apart from the flushes, which must not wait for it. What is left at
+/// the end is added up by other replicas, or after the next start.
+async fn add_up_uses(store: Store, stages: Stages) {
+    let mut tick = interval(ADD_UP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = std::pin::pin!(stages.reached(Stage::Draining));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = &mut draining => return,
+        }
+        match add_up(&store).await {
+            Ok(0) => {}
+            // There may be more.
+            Ok(_) => tick.reset_immediately(),
+            Err(error) => {
+                tracing::warn!(error = %error, "counts of uses could not be added up; they are kept")
+            }
+        }
+    }
+}
+
+/// Flushes the counts of ALLOWs once a second. The last time is the end's own, once the last call is answered.
 async fn flush_uses(authorizer: Authorizer, store: Store, stages: Stages) {
     let mut tick = interval(FLUSH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = std::pin::pin!(stages.reached(Stage::Answered));
     let mut is_failing = false;
-    let mut until_added_up = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = &mut answered => return,
         }
-        let mut written = authorizer.uses().flush(&store).await;
-        if written.is_ok() && until_added_up == 0 {
-            until_added_up = ADD_UP_EVERY;
-            written = add_up(&store).await;
-        }
-        until_added_up = until_added_up.saturating_sub(1);
-        match written {
+        match authorizer.uses().flush(&store).await {
             Ok(()) if std::mem::replace(&mut is_failing, false) => {
                 tracing::info!("counts of uses are written again");
             }

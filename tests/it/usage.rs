@@ -178,14 +178,15 @@ async fn what_a_replica_put_down_is_added_up_by_the_next_and_by_the_way_back() {
     let put_down = "INSERT INTO pending_uses (key_ids, counts, last_used_at) \
                     SELECT array_agg(n), array_agg(2), array_agg(timestamptz '2026-11-23Z') FROM generate_series(1, 9) n";
     let total = "SELECT coalesce(sum(authorized_count), 0)::bigint FROM key_usage WHERE key_id < 10";
-    database.sql(put_down).await;
+    // More than are added up at once.
+    database.sql(&format!("{put_down};").repeat(25)).await;
     let app = App::builder().database(&database).start().await;
-    eventually("they are added up", async || database.number(total).await == 18).await;
+    eventually("they are added up", async || database.number(total).await == 450).await;
     app.stop().await;
     database.sql(put_down).await;
     let down = include_str!("../../migrations/2026-11-23-150000_create_pending_uses/down.sql");
     database.sql(down).await;
-    assert_eq!(database.number(total).await, 36);
+    assert_eq!(database.number(total).await, 468);
 }
 
 #[tokio::test(flavor = "multi_thread")]
