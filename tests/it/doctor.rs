@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{App, Process, TestDatabase, connect};
+use crate::look_alikes;
 
 /// What cannot be looked at without a database.
 const BEYOND: [&str; 11] = [
@@ -324,8 +325,7 @@ async fn the_callers_token_decides_how_far_the_round_trip_goes() {
         (Some(0), vec!["decision".into(), "administration".to_owned()])
     );
     let (_, nobody) = app.create_any().await;
-    let wrong = format!("{}x", &nobody[..nobody.len() - 1]);
-    let (code, report) = with(Some(&wrong)).await;
+    let (code, report) = with(Some(&look_alikes::broken_checksum(&nobody))).await;
     assert_eq!(
         (code, checks(&report, "fail")),
         (Some(1), vec!["decision".into(), "administration".to_owned()])
