@@ -12,6 +12,8 @@ pub mod call;
 pub mod clock;
 pub mod policy;
 
+pub mod limits;
+
 pub mod metrics;
 
 pub mod token;
@@ -19,6 +21,8 @@ pub mod token;
 pub mod tls;
 
 pub mod storage;
+
+pub mod leases;
 
 pub mod cache;
 

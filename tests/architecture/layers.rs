@@ -13,23 +13,28 @@ struct Layer {
 }
 
 /// The modules in dependency order: each uses only those before it.
-const LAYERS: [Layer; 16] = [
+const LAYERS: [Layer; 18] = [
     Layer { name: "call", uses: &[] },
     Layer { name: "clock", uses: &[] },
     Layer { name: "policy", uses: &[] },
+    Layer { name: "limits", uses: &["policy"] },
     Layer { name: "metrics", uses: &["policy"] },
     Layer { name: "token", uses: &["clock", "metrics"] },
     Layer { name: "tls", uses: &[] },
-    Layer { name: "storage", uses: &["call", "clock", "policy", "metrics", "token", "tls"] },
-    Layer { name: "cache", uses: &["call", "clock", "policy", "metrics", "token", "storage"] },
-    Layer { name: "admin", uses: &["clock", "policy", "metrics", "token", "storage", "cache"] },
-    Layer { name: "authorize", uses: &["call", "clock", "policy", "metrics", "token", "storage", "cache"] },
+    Layer { name: "storage", uses: &["call", "clock", "policy", "limits", "metrics", "token", "tls"] },
+    Layer { name: "leases", uses: &["call", "clock", "policy", "limits", "metrics", "storage"] },
+    Layer { name: "cache", uses: &["call", "clock", "policy", "metrics", "token", "storage", "leases"] },
+    Layer { name: "admin", uses: &["clock", "policy", "limits", "metrics", "token", "storage", "cache"] },
+    Layer {
+        name: "authorize",
+        uses: &["call", "clock", "policy", "limits", "metrics", "token", "storage", "leases", "cache"],
+    },
     Layer {
         name: "grpc",
-        uses: &["call", "clock", "policy", "metrics", "storage", "cache", "admin", "authorize"],
+        uses: &["call", "clock", "policy", "limits", "metrics", "storage", "cache", "admin", "authorize"],
     },
     Layer { name: "embedded", uses: &[] },
-    Layer { name: "config", uses: &["policy", "token", "tls", "cache", "embedded"] },
+    Layer { name: "config", uses: &["policy", "token", "tls", "leases", "cache", "embedded"] },
     Layer { name: "telemetry", uses: &["call", "metrics", "config"] },
     Layer {
         name: "server",
@@ -40,6 +45,7 @@ const LAYERS: [Layer; 16] = [
             "token",
             "tls",
             "storage",
+            "leases",
             "cache",
             "admin",
             "authorize",
@@ -136,7 +142,7 @@ pub fn violations(file: &SourceFile, foundations: &BTreeSet<String>) -> Vec<Stri
     for used in used_crates(&file.code, foundations) {
         let is_reserved =
             RESERVED.iter().any(|(crates, users)| crates.contains(&used.as_str()) && !users.contains(&name));
-        if is_reserved || (name == "policy" && !OF_POLICY.contains(&used.as_str())) {
+        if is_reserved || (["policy", "limits"].contains(&name) && !OF_POLICY.contains(&used.as_str())) {
             found.push(format!("{name} may not use the crate {used}"));
         }
     }

@@ -1,0 +1,1 @@
+//! What this replica holds of rate limits, and how it comes by it.

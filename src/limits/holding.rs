@@ -1,0 +1,311 @@
+//! What a replica holds of one subject.
+//!
+//! - Stocks are used from the oldest. What is left of one when its time is over is swapped out and given back once, with
+//!   the next question or soon by itself.
+//! - While requests wait for an answer of the row, newcomers wait behind them: first come, first served.
+//! - A refusal is remembered until there may be room, at most [`LEASE_MAX`].
+//! - Stocks are renewed while they are used: before they run out, and before their time is over.
+
+use super::demand::Demand;
+use super::stock::Exchange;
+use super::{Answer, Ask, LEASE_MAX, Metric, Need, OwnTime, Return, Shortage, Standing, Stock};
+
+const LEASE_NANOS: OwnTime = 1_000_000_000;
+const _: () = assert!(LEASE_NANOS as u128 == LEASE_MAX.as_nanos());
+
+/// What is left is given back by itself so long after its time, where much is free: most often a question comes first
+/// that takes it along, and the row is written once less.
+const RETURN_LATER: OwnTime = 2_000_000_000;
+/// Much is free where at least this part of every limit is.
+const MUCH: i64 = 4;
+/// A stock is renewed when less than this part of it is left …
+const LOW_PART: i64 = 8;
+/// … or less than this part of [`LEASE_MAX`].
+const LATE_PART: OwnTime = 4;
+
+/// What is in the way of requests, as the row said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The limit that is in the way the longest.
+    pub shortage: Shortage,
+    /// Needs within this are not refused.
+    room: Need,
+    until: OwnTime,
+    exchange: Exchange,
+}
+
+impl Refusal {
+    /// How long it takes from `now` until there is room; `None` where there never is.
+    #[must_use]
+    pub fn retry_after(&self, now: OwnTime) -> Option<std::time::Duration> {
+        self.shortage.room_at.map(|room_at| self.exchange.until(room_at, now))
+    }
+
+    fn is_of(&self, need: Need, now: OwnTime) -> bool {
+        now < self.until && (need.requests > self.room.requests || need.tokens > self.room.tokens)
+    }
+}
+
+/// What came of wanting units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// They are there, in this stock.
+    Here(usize),
+    /// The row would not give them.
+    Refused(Refusal),
+    /// The row has to be asked.
+    Ask,
+}
+
+/// Units that were used: where they were debited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row's, then.
+    pub generation: i64,
+    /// Where, on the row's time line.
+    pub at: super::RowTime,
+    /// How many.
+    pub units: Need,
+}
+
+/// What a replica holds of one subject.
+#[derive(Debug, Default)]
+pub struct Holding {
+    stocks: Vec<Stock>,
+    /// To be given back, the first from `return_at` on.
+    returns: Vec<Return>,
+    return_at: OwnTime,
+    refusal: Option<Refusal>,
+    demand: Demand,
+    standings: Vec<Standing>,
+    exchange: Option<Exchange>,
+    /// Requests that wait for the row.
+    waiting: u32,
+    /// It is about to be asked for.
+    is_asked: bool,
+    /// How often everything was dropped: what was asked for before is not kept.
+    drops: u64,
+}
+
+impl Holding {
+    /// What there is for a need at `now`. Units that others wait for are not there.
+    pub fn want(&mut self, need: Need, now: OwnTime) -> Want {
+        self.expire(now);
+        if self.waiting > 0 {
+            return Want::Ask;
+        }
+        if let Some(position) = self.stocks.iter().position(|stock| stock.has(need, now)) {
+            return Want::Here(position);
+        }
+        match self.refusal {
+            Some(refusal) if refusal.is_of(need, now) => Want::Refused(refusal),
+            _ => Want::Ask,
+        }
+    }
+
+    /// Uses what [`Holding::want`] has found, without anything in between.
+    pub fn take(&mut self, position: usize, need: Need, now: OwnTime) -> Option<Taken> {
+        let stock = self.stocks.get_mut(position)?;
+        if !stock.take(need, now) {
+            return None;
+        }
+        self.demand.note(need);
+        Some(Taken { generation: stock.generation(), at: stock.at(), units: need })
+    }
+
+    /// Uses units of a stock that is not in here yet: for requests that have waited for it.
+    pub fn take_of(&mut self, stock: &mut Stock, need: Need, now: OwnTime) -> Option<Taken> {
+        if !stock.take(need, now) {
+            return None;
+        }
+        self.demand.note(need);
+        Some(Taken { generation: stock.generation(), at: stock.at(), units: need })
+    }
+
+    /// Takes back what was taken and will not be used.
+    pub fn put_back(&mut self, taken: &Taken, now: OwnTime) {
+        let Taken { generation, at, units } = *taken;
+        let is_its =
+            |stock: &&mut Stock| (stock.generation(), stock.at()) == (generation, at) && now < stock.until();
+        match self.stocks.iter_mut().find(is_its) {
+            Some(stock) => stock.put_back(units),
+            None => self.keep_return(Return { generation, at, units }, now),
+        }
+    }
+
+    /// Whether the row should be asked now, since stocks that are in use run out. True once: then it is to be asked.
+    pub fn claims_renewal(&mut self, now: OwnTime) -> bool {
+        if self.is_asked || !self.demand.is_active() || !self.runs_out(now) {
+            return false;
+        }
+        self.is_asked = true;
+        true
+    }
+
+    fn runs_out(&self, now: OwnTime) -> bool {
+        let Some(last) = self.stocks.last() else { return true };
+        let is_late = last.until().saturating_sub(now) < LEASE_NANOS / LATE_PART;
+        let low = |metric| {
+            let of = |get: fn(&Stock) -> Need| {
+                self.stocks.iter().fold(0, |sum: i64, stock| sum.saturating_add(get(stock).of(metric)))
+            };
+            let (left, given) = (of(Stock::left), of(Stock::given));
+            given >= LOW_PART && left < given / LOW_PART
+        };
+        // Near the limit there is nothing to be renewed with: whoever needs units asks for them.
+        (is_late || low(Metric::Requests) || low(Metric::Tokens)) && !self.is_short(now)
+    }
+
+    fn is_short(&self, now: OwnTime) -> bool {
+        self.refusal.is_some_and(|refusal| now < refusal.until)
+    }
+
+    /// A request waits for the row from now on, or does not any more.
+    pub fn count_waiting(&mut self, waits: bool) {
+        self.waiting = if waits { self.waiting.saturating_add(1) } else { self.waiting.saturating_sub(1) };
+    }
+
+    /// Puts the question to the row, where waiting requests need so much. What is to be given back goes with it: if the
+    /// question's outcome is unknown, it counts as spent. The number says which answer may be kept.
+    pub fn ask(&mut self, needed: Need, now: OwnTime) -> (Ask, u64) {
+        self.expire(now);
+        self.is_asked = false;
+        let left = self.stocks.iter().fold(Need::default(), |sum, stock| sum.plus(stock.left()));
+        let ahead = self.demand.ahead(now, left);
+        (Ask { needed, ahead, returns: std::mem::take(&mut self.returns) }, self.drops)
+    }
+
+    /// Notes what the row has answered to [`Holding::ask`], and gives the stocks that are to be used from, first that of the
+    /// waiting requests. What is left of them then goes to [`Holding::keep`].
+    pub fn answered(
+        &mut self,
+        answer: &Answer,
+        sent: OwnTime,
+        received: OwnTime,
+        asked: Need,
+    ) -> [Option<Stock>; 2] {
+        let exchange = Exchange { sent, received, row_time: answer.row.time() };
+        self.standings.clear();
+        self.standings.extend(answer.row.standings(&answer.terms));
+        self.exchange = Some(exchange);
+        let granted = answer.parts.iter().flatten().fold(Need::default(), |sum, part| sum.plus(part.units));
+        let missed = asked.minus(granted);
+        let free = answer.row.free(Metric::Tokens, &answer.terms).filter(|_| missed.tokens > 0);
+        // The least that the row does not give now.
+        let least = Need { requests: 1, tokens: free.map_or(0, |free| free.max(0).saturating_add(1)) };
+        self.refusal = (answer.row.shortage(Need::request(0), &answer.terms))
+            .or_else(|| answer.row.shortage(least, &answer.terms))
+            .map(|shortage| refusal_of(answer, shortage, exchange));
+        if answer.terms.is_empty() {
+            let all = super::Part { at: exchange.row_time, end: i64::MAX, units: Need::default() };
+            return [Some(Stock::of(answer, &all, &exchange)), None];
+        }
+        answer.parts.map(|part| part.map(|part| Stock::of(answer, &part, &exchange)))
+    }
+
+    /// The refusal of a need by the row's answer; `None` where the row would give it.
+    #[must_use]
+    pub fn refusal(&self, need: Need, answer: &Answer) -> Option<Refusal> {
+        let exchange = self.exchange?;
+        Some(refusal_of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
+    }
+
+    /// Keeps stocks that [`Holding::ask`] number `drops` was for.
+    pub fn keep(&mut self, stocks: [Option<Stock>; 2], drops: u64, now: OwnTime) {
+        for mut stock in stocks.into_iter().flatten() {
+            if drops == self.drops && now < stock.until() {
+                self.stocks.push(stock);
+            } else if let Some(back) = stock.empty() {
+                self.keep_return(back, now);
+            }
+        }
+    }
+
+    /// Gives up what is not usable any more.
+    fn expire(&mut self, now: OwnTime) {
+        if self.stocks.iter().all(|stock| now < stock.until()) {
+            return;
+        }
+        let (over, rest): (Vec<Stock>, Vec<Stock>) =
+            self.stocks.drain(..).partition(|stock| now >= stock.until());
+        self.stocks = rest;
+        for mut stock in over {
+            if let Some(back) = stock.empty() {
+                self.keep_return(back, now);
+            }
+        }
+    }
+
+    fn keep_return(&mut self, back: Return, now: OwnTime) {
+        let is_much_free = self.standings.iter().all(|standing| standing.free >= standing.most / MUCH);
+        let at = if is_much_free { now.saturating_add(RETURN_LATER) } else { now };
+        self.return_at = if self.returns.is_empty() { at } else { self.return_at.min(at) };
+        self.returns.push(back);
+    }
+
+    /// Whether something is to be given back to the row now. True once: then it is to be asked.
+    pub fn claims_return(&mut self, now: OwnTime) -> bool {
+        self.expire(now);
+        let is_due = !self.returns.is_empty() && self.return_at <= now && !self.is_asked;
+        self.is_asked |= is_due;
+        is_due
+    }
+
+    /// Gives everything up, to be given back now: the limits may have changed.
+    pub fn drop_all(&mut self, now: OwnTime) {
+        self.drops = self.drops.wrapping_add(1);
+        self.refusal = None;
+        for mut stock in std::mem::take(&mut self.stocks) {
+            if let Some(back) = stock.empty() {
+                self.returns.push(back);
+            }
+        }
+        self.return_at = now;
+    }
+
+    /// Forgets everything, without giving it back: the row may be another one.
+    pub fn forget(&mut self) {
+        self.drops = self.drops.wrapping_add(1);
+        self.stocks.clear();
+        self.returns.clear();
+        self.refusal = None;
+    }
+
+    /// Whether nothing is held, owed or waited for.
+    #[must_use]
+    pub fn is_idle(&self, now: OwnTime) -> bool {
+        self.stocks.is_empty()
+            && self.returns.is_empty()
+            && self.waiting == 0
+            && !self.is_asked
+            && !self.is_short(now)
+    }
+
+    /// How the limits stand as far as this replica knows: what the row had left, and what is in hand.
+    pub fn standings(&self) -> impl Iterator<Item = Standing> + '_ {
+        let left = self.stocks.iter().fold(Need::default(), |sum, stock| sum.plus(stock.left()));
+        self.standings.iter().map(move |standing| Standing {
+            free: standing.free.saturating_add(left.of(standing.limit.metric)),
+            ..*standing
+        })
+    }
+
+    /// How long it takes from `now` until the row's clock is past `time`, about.
+    #[must_use]
+    pub fn until(&self, time: super::RowTime, now: OwnTime) -> std::time::Duration {
+        self.exchange.map_or(std::time::Duration::ZERO, |exchange| exchange.until(time, now))
+    }
+}
+
+fn refusal_of(answer: &Answer, shortage: Shortage, exchange: Exchange) -> Refusal {
+    let free = |metric| answer.row.free(metric, &answer.terms).unwrap_or(i64::MAX).max(0);
+    let most = exchange.received.saturating_add(LEASE_NANOS);
+    let room_in = shortage.room_at.map_or(LEASE_MAX, |room_at| exchange.until(room_at, exchange.received));
+    let room_at = exchange.received.saturating_add(u64::try_from(room_in.as_nanos()).unwrap_or(LEASE_NANOS));
+    Refusal {
+        shortage,
+        room: Need { requests: free(Metric::Requests), tokens: free(Metric::Tokens) },
+        until: room_at.min(most),
+        exchange,
+    }
+}
