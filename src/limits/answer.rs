@@ -1,6 +1,6 @@
 //! The debit: what a row gives to a replica that asks.
 
-use super::{LEASE_MAX, Metric, Need, Return, Row, RowTime, Terms};
+use super::{LEASE_MAX, Metric, Need, Return, Row, RowTime, Standing, Terms};
 
 /// Of what is free beyond what requests wait for, at most this part goes to one replica: near the limit, what is held
 /// shrinks to what is needed, so that the last unit is usable by any replica.
@@ -20,7 +20,7 @@ pub struct Ask {
 /// Units that were debited at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Where they were debited; from then on they may be used, on the row's time line.
+    /// Where they were debited, on the row's time line.
     pub at: RowTime,
     /// From then on they may not be used any more, on the row's time line.
     pub end: RowTime,
@@ -54,16 +54,21 @@ pub fn answer(mut row: Row, now: RowTime, terms: Terms, ask: &Ask) -> Answer {
         is_changed |= row.give_back(back);
     }
     let mut parts = [None, None];
-    if let Some(shortest) = terms.shortest() {
+    if let Some(shortest) = terms.shortest()
+        && let Some(units) = grant(&row, &terms, ask)
+    {
         let time = row.time();
         let end = shortest.end(shortest.bucket(time));
-        let units = grant(&row, &terms, ask);
         // What is expected beyond the end of the sub-bucket is debited where it will be used.
         let lease = i64::try_from(LEASE_MAX.as_micros()).unwrap_or(i64::MAX);
         let here = end.saturating_sub(time).clamp(0, lease);
         let later = part_of(units.minus(ask.needed), lease.saturating_sub(here), lease);
         let now = Part { at: time, end, units: units.minus(later) };
+        // Near the limit nothing is set aside that a request could use now.
+        let later = if is_much_free(&row, &terms, units) { later } else { Need::default() };
         let next = Part { at: end, end: shortest.end(shortest.bucket(end)), units: later };
+        // Where tokens alone are limited, requests that need none are admitted by a part of nothing.
+        let is_pass = !terms.limits(Metric::Requests);
         for (part, place) in [now, next].into_iter().zip(&mut parts) {
             if !part.units.is_zero() {
                 row.debit(part.at, part.units);
@@ -71,16 +76,19 @@ pub fn answer(mut row: Row, now: RowTime, terms: Terms, ask: &Ask) -> Answer {
                 is_changed = true;
             }
         }
+        if is_pass && parts[0].is_none() {
+            parts[0] = Some(now);
+        }
     }
     Answer { row, terms, parts, is_changed }
 }
 
-/// How many units of each metric.
-fn grant(row: &Row, terms: &Terms, ask: &Ask) -> Need {
+/// How many units of each metric; `None` where nothing is admitted.
+fn grant(row: &Row, terms: &Terms, ask: &Ask) -> Option<Need> {
     let free = |metric| row.free(metric, terms);
     // More is used of one metric than may be: nothing is admitted, whatever it needs of the other.
     if [Metric::Requests, Metric::Tokens].into_iter().filter_map(free).any(|free| free < 0) {
-        return Need::default();
+        return None;
     }
     let of = |metric| match free(metric) {
         None => 0,
@@ -93,7 +101,15 @@ fn grant(row: &Row, terms: &Terms, ask: &Ask) -> Need {
     let units = Need { requests: of(Metric::Requests), tokens: of(Metric::Tokens) };
     // Tokens without a request are of no use to anybody.
     let no_requests = terms.limits(Metric::Requests) && units.requests == 0;
-    if no_requests { Need::default() } else { units }
+    (!no_requests).then_some(units)
+}
+
+/// Whether a good part of every limit is free after this debit.
+fn is_much_free(row: &Row, terms: &Terms, units: Need) -> bool {
+    let is_of = |standing: Standing| {
+        standing.free.saturating_sub(units.of(standing.limit.metric)) >= standing.most / SHARE
+    };
+    row.standings(terms).all(is_of)
 }
 
 fn part_of(units: Need, share: i64, whole: i64) -> Need {
