@@ -139,14 +139,11 @@ impl AuthorizationIds {
     /// `request_id` is the caller's, empty for none. It is carried where it has at most 128 bytes and fits.
     #[must_use]
     pub fn sign(&self, authorization: &Authorization, request_id: &str) -> String {
-        self.seal(Message::write(authorization, request_id))
-    }
-
-    fn seal(&self, mut message: Message) -> String {
+        let mut message = Message::EMPTY;
+        message.write(authorization, request_id);
         let mut mac = self.current.clone();
         mac.update(message.as_bytes());
-        let tag = mac.finalize().into_bytes();
-        message.seal(&tag);
+        message.seal(&mac.finalize().into_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(message.as_bytes())
     }
 

@@ -1,4 +1,5 @@
-//! Deciding allocates nothing, whatever the outcome, for a request in its normal form; signing what was allowed, the text.
+//! Deciding allocates nothing, whatever the outcome, for a request in its normal form; signing what was allowed, its
+//! text alone.
 
 use std::collections::BTreeSet;
 

@@ -47,35 +47,36 @@ pub(super) fn unix_millis(id: Uuid) -> i64 {
     (high >> 16).cast_signed()
 }
 
-/// A message, and later its tag, on the stack.
+/// A message, and later its tag, on the stack. It is filled in its place, since moving it would cost as much again.
 pub(super) struct Message {
     bytes: [u8; BYTES_MAX],
     len: usize,
 }
 
 impl Message {
-    pub(super) fn write(authorization: &Authorization, request_id: &str) -> Self {
+    pub(super) const EMPTY: Self = Self { bytes: [0; BYTES_MAX], len: 0 };
+
+    /// Writes the whole of it, into an empty one.
+    pub(super) fn write(&mut self, authorization: &Authorization, request_id: &str) {
         let Authorization { id, key_id, is_reserved, charges: Charges { key, owner } } = authorization;
         let made = unix_millis(*id) * 1000;
         let mut flags = if *is_reserved { RESERVED } else { 0 };
-        let mut message = Self { bytes: [0; BYTES_MAX], len: 0 };
-        message.put(&[VERSION, flags]);
-        message.put(id.as_bytes());
-        message.number(key_id.cast_unsigned());
+        self.put(&[VERSION, flags]);
+        self.put(id.as_bytes());
+        self.number(key_id.cast_unsigned());
         if let Some(charge) = key {
             flags |= KEY_CHARGED;
-            message.charge(charge, made);
+            self.charge(charge, made);
         }
         if let Some(OwnerCharge { user_id, charge }) = owner {
             flags |= OWNER_CHARGED;
-            message.number(user_id.cast_unsigned());
-            message.charge(charge, made);
+            self.number(user_id.cast_unsigned());
+            self.charge(charge, made);
         }
-        flags |= message.request_id(request_id);
-        if let Some(place) = message.bytes.get_mut(FLAGS_AT) {
+        flags |= self.request_id(request_id);
+        if let Some(place) = self.bytes.get_mut(FLAGS_AT) {
             *place = flags;
         }
-        message
     }
 
     /// What has been written.
@@ -99,14 +100,17 @@ impl Message {
 
     fn number(&mut self, number: u64) {
         let mut rest = number;
-        loop {
-            let [low, ..] = rest.to_le_bytes();
+        while rest >= 0x80 {
+            self.byte(low_bits(rest) | 0x80);
             rest >>= 7;
-            let more = if rest == 0 { 0 } else { 0x80 };
-            self.put(&[(low & 0x7f) | more]);
-            if rest == 0 {
-                return;
-            }
+        }
+        self.byte(low_bits(rest));
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
         }
     }
 
@@ -131,6 +135,11 @@ impl Message {
             0
         }
     }
+}
+
+fn low_bits(number: u64) -> u8 {
+    let [low, ..] = number.to_le_bytes();
+    low & 0x7f
 }
 
 /// The UUID that is spelled like this by whoever spells it, and not in capitals or without hyphens.

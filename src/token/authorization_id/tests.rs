@@ -91,7 +91,9 @@ fn request_id(len: Range<usize>) -> impl Strategy<Value = String> {
 }
 
 fn written(authorization: &Authorization, request_id: &str) -> Vec<u8> {
-    Message::write(authorization, request_id).as_bytes().to_vec()
+    let mut message = Message::EMPTY;
+    message.write(authorization, request_id);
+    message.as_bytes().to_vec()
 }
 
 #[test]
@@ -217,6 +219,7 @@ fn a_message_in_another_form_is_not_read() {
     };
     let text = |len: usize| [&[7], "x".repeat(len).as_bytes()].concat();
     let uuid = [&[7], Uuid::try_parse(REQUEST_UUID).unwrap().as_bytes().as_slice()].concat();
+    let another_variant = Uuid::from_u128(smallest().id.as_u128() | (3 << 62));
     let reads = |message: &[u8]| message::read(message).is_some();
     for message in [head(1, 0, &[7]), head(1, 8, &text(1)), head(1, 8, &text(128)), head(1, 16, &uuid)] {
         assert!(reads(&message));
@@ -243,6 +246,7 @@ fn a_message_in_another_form_is_not_read() {
         (head(1, 16, &[&uuid[..], &[0]].concat()), "more behind a UUID"),
         (head(1, 24, &uuid), "text and UUID at once"),
         (written(&Authorization { id: Uuid::new_v4(), ..usual() }, ""), "a UUIDv4"),
+        (written(&Authorization { id: another_variant, ..usual() }, ""), "a UUID of Microsoft's"),
         (written(&Authorization { id: Uuid::nil(), ..usual() }, ""), "the nil UUID"),
         (Vec::new(), "nothing"),
     ] {
