@@ -86,8 +86,8 @@ pub async fn in_turns<const N: usize>(
 ) -> Result<[Vec<Round>; N], Failure> {
     let mut rounds = [const { Vec::new() }; N];
     for _ in 0..plan.pairs {
-        for (rounds, (load, meter)) in rounds.iter_mut().zip(sides) {
-            rounds.push(measure_one(plan, load, meter).await?);
+        for (rounds, (load, meter)) in rounds.iter_mut().zip(&sides) {
+            rounds.push(measure_one(plan, load, meter.clone()).await?);
         }
     }
     Ok(rounds)

@@ -5,6 +5,7 @@
 mod cold;
 pub mod compare;
 mod echo_side;
+mod exactness;
 mod flood;
 mod growth;
 mod imported;
@@ -43,6 +44,8 @@ pub enum Scenario {
     Revoke,
     /// Decisions a second and times against keys and connections, as charts.
     Growth,
+    /// Whether limits hold across replicas in each cell of a matrix. Exit code 1: in one they did not.
+    Exactness,
 }
 
 impl std::fmt::Display for Scenario {
@@ -71,6 +74,7 @@ pub async fn run(plan: &Plan) -> Result<(), Failure> {
             Scenario::Flood => flood::run(plan).await?,
             Scenario::Revoke => revoke::run(plan).await?,
             Scenario::Growth => growth::run(plan).await?,
+            Scenario::Exactness => exactness::run(plan).await?,
         }
     }
     Ok(())
