@@ -43,6 +43,7 @@ mod scenarios;
 mod schedule;
 mod server;
 mod side;
+mod sql;
 mod statistics;
 mod stream_loop;
 mod subject;

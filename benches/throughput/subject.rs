@@ -83,6 +83,14 @@ impl Subject {
         Gateway::make(self.server.address(), self.administrator()?.trim()).await
     }
 
+    /// A client with the first administrator's token.
+    ///
+    /// # Errors
+    /// The token cannot be read, or the server cannot be reached.
+    pub async fn admin(&self) -> Result<Admin, Failure> {
+        Admin::connect(self.server.address(), self.administrator()?.trim()).await
+    }
+
     fn administrator(&self) -> Result<String, Failure> {
         read(&self.data_dir.path().join(TOKEN_FILE))
     }
@@ -164,6 +172,13 @@ impl Drop for Postmaster {
         }
     }
 }
+
+/// Limits that no traffic reaches, in all windows.
+pub const FAR_AWAY: pb::RateLimitWindows = pb::RateLimitWindows {
+    per_minute: Some(1_000_000_000),
+    per_hour: Some(1_000_000_000),
+    per_day: Some(1_000_000_000),
+};
 
 /// In the role: becomes `keystile serve`, of this program if not of the one that was built with the benchmark; returns only
 /// where that fails.
