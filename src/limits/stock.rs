@@ -134,7 +134,8 @@ impl Stock {
         (!units.is_zero()).then_some(Return { generation: self.generation, at: self.at, units })
     }
 
-    fn limited(&self, need: Need) -> Need {
+    /// What a need takes: of a metric that is not limited, nothing. It must not be given back where it was not debited.
+    pub(super) fn limited(&self, need: Need) -> Need {
         Need {
             requests: if self.limits_requests { need.requests } else { 0 },
             tokens: if self.limits_tokens { need.tokens } else { 0 },
