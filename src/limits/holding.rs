@@ -127,11 +127,13 @@ impl Holding {
     /// Takes back what was taken and will not be used. What was taken before everything was forgotten counts as spent.
     pub fn put_back(&mut self, taken: &Taken, now: OwnTime) {
         let Taken { generation, at, units } = *taken;
-        if at <= self.spent_to {
+        if at <= self.spent_to || units.is_zero() {
             return;
         }
-        let is_its =
-            |stock: &&mut Stock| (stock.generation(), stock.at()) == (generation, at) && now < stock.until();
+        // Several may be of one place.
+        let is_its = |stock: &&mut Stock| {
+            (stock.generation(), stock.at()) == (generation, at) && stock.can_put_back(units, now)
+        };
         match self.stocks.iter_mut().find(is_its) {
             Some(stock) => stock.put_back(units),
             None => self.keep_return(Return { generation, at, units }, now),

@@ -123,9 +123,15 @@ impl Stock {
         has
     }
 
+    /// Whether so much was taken of it, and could be used again.
+    pub(super) fn can_put_back(&self, units: Need, now: OwnTime) -> bool {
+        let left = self.left.plus(units);
+        now < self.until && left == left.min(self.given)
+    }
+
     /// Puts back what was taken and not used.
-    pub(super) fn put_back(&mut self, need: Need) {
-        self.left = self.left.plus(self.limited(need)).min(self.given);
+    pub(super) fn put_back(&mut self, units: Need) {
+        self.left = self.left.plus(units).min(self.given);
     }
 
     /// Swaps out what is left, to be given back to the row; `None` where nothing is.

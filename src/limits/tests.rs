@@ -1,5 +1,6 @@
 //! The rule against an exact log of admissions: see `docs/limits-proof.md`.
 
+mod answer;
 mod holding;
 
 use super::Terms;

@@ -111,7 +111,8 @@ fn of_a_metric_that_was_not_limited_nothing_is_given_back() {
     store.fill(&mut holding, Need::request(7), now);
     let taken = take(&mut holding, Need::request(7), now).unwrap();
     assert_eq!(taken.units, Need::default());
-    holding.put_back(&taken, now);
+    holding.put_back(&taken, now + 2 * SECOND);
+    assert!(!holding.claims_return(now + 9 * SECOND));
     holding.drop_all(now);
     store.terms = per_minute(5);
     store.fill(&mut holding, Need::default(), now);
@@ -257,6 +258,22 @@ fn what_is_put_back_can_be_used_again_once() {
     holding.claims_return(now + SECOND);
     let units = holding.ask(Need::default(), now + SECOND).0.returns;
     assert_eq!(units.iter().map(|back| back.units.requests).sum::<i64>(), 1);
+}
+
+#[test]
+fn what_is_put_back_is_not_lost_where_two_stocks_are_of_one_place() {
+    let (mut store, mut holding, now) = (Store::new(per_minute(100)), Holding::default(), 10 * SECOND);
+    store.fill(&mut holding, requests(1), now);
+    let first = take(&mut holding, requests(1), now).unwrap();
+    store.fill(&mut holding, requests(1), now);
+    let second = take(&mut holding, requests(1), now).unwrap();
+    assert_eq!(first, second);
+    holding.put_back(&second, now);
+    holding.put_back(&first, now);
+    holding.drop_all(now);
+    let returns = holding.ask(Need::default(), now).0.returns;
+    store.visit(&Ask { returns, ..Ask::default() }, now);
+    assert_eq!(store.free(), 100);
 }
 
 #[test]
