@@ -25,7 +25,7 @@ mod stock;
 mod terms;
 mod window;
 
-pub use answer::{Answer, Ask, Part, answer};
+pub use answer::{Answer, Ask, Part, answer, answer_in_turn};
 pub use codec::{CorruptRow, decode, encode};
 pub use holding::{Holding, Refusal, Taken, Want};
 pub use row::{Return, Row, Shortage, Standing};

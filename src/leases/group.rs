@@ -12,7 +12,7 @@ use super::charging::{Charged, NotCharged, Verdict};
 use super::held::{self, Held};
 use super::queue::{Waiter, Work};
 use super::status::{self, Refused};
-use crate::limits::{Answer, Ask, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer};
+use crate::limits::{Answer, Ask, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn};
 use crate::storage::counters::Locked;
 
 /// A request that has waited for so long is not put in a queue again.
@@ -23,10 +23,18 @@ const AGE_MAX: OwnTime = 1_000_000_000;
 struct Entry {
     held: Arc<Held>,
     ask: Ask,
+    /// Of the waiting requests, in their order.
+    needs: Vec<Need>,
     /// Which answer may be kept.
     drops: u64,
     answer: Option<Answer>,
     stocks: [Option<Stock>; 2],
+}
+
+impl Entry {
+    fn new(held: Arc<Held>, ask: Ask, drops: u64) -> Self {
+        Self { held, ask, needs: Vec::new(), drops, answer: None, stocks: [None, None] }
+    }
 }
 
 /// See above.
@@ -94,31 +102,33 @@ impl Group {
                     entry.drops = entry.drops.min(drops);
                 }
                 None => {
-                    let entry =
-                        Entry { held: Arc::clone(&held), ask, drops, answer: None, stocks: [None, None] };
-                    group.entries.insert(held.subject(), entry);
+                    let subject = held.subject();
+                    group.entries.insert(subject, Entry::new(held, ask, drops));
                 }
             }
         }
-        let mut needed: BTreeMap<Subject, (Arc<Held>, Need)> = BTreeMap::new();
+        let mut needed: BTreeMap<Subject, (Arc<Held>, Vec<Need>)> = BTreeMap::new();
         for held in work.due {
-            needed.entry(held.subject()).or_insert_with(|| (held, Need::default()));
+            needed.entry(held.subject()).or_insert_with(|| (held, Vec::new()));
         }
         for waiter in &group.waiters {
             for held in waiter.limited.both() {
-                let sum = needed.entry(held.subject()).or_insert_with(|| (Arc::clone(held), Need::default()));
-                let need = if waiter.is_dry { Need::default() } else { waiter.need };
-                sum.1 = sum.1.plus(need);
+                let (_, needs) =
+                    needed.entry(held.subject()).or_insert_with(|| (Arc::clone(held), Vec::new()));
+                if !waiter.is_dry {
+                    needs.push(waiter.need);
+                }
             }
         }
         let now = held::now();
-        for (subject, (held, sum)) in needed {
-            if let Some(entry) = group.entries.get_mut(&subject) {
-                entry.ask.needed = sum;
-                continue;
-            }
-            let (ask, drops) = held.lock().ask(sum, now);
-            group.entries.insert(subject, Entry { held, ask, drops, answer: None, stocks: [None, None] });
+        for (subject, (held, needs)) in needed {
+            let sum = needs.iter().fold(Need::default(), |sum, need| sum.plus(*need));
+            let entry = group.entries.entry(subject).or_insert_with(|| {
+                let (ask, drops) = held.lock().ask(sum, now);
+                Entry::new(held, ask, drops)
+            });
+            entry.ask.needed = sum;
+            entry.needs = needs;
         }
         group
     }
@@ -140,7 +150,7 @@ impl Group {
         for Locked { subject, row, terms } in rows {
             let Some(entry) = self.entries.get_mut(&subject) else { continue };
             match row {
-                Ok(row) => entry.answer = Some(answer(row, now, terms, &entry.ask)),
+                Ok(row) => entry.answer = Some(answer_in_turn(row, now, terms, &entry.ask, &entry.needs)),
                 Err(error) => tracing::error!(error = %error, "counters of rate limits cannot be read"),
             }
         }
@@ -172,7 +182,7 @@ impl Group {
         }
         let now = held::now();
         for entry in self.entries.into_values() {
-            let Entry { held, ask, drops, answer, stocks } = entry;
+            let Entry { held, ask, drops, answer, stocks, needs: _ } = entry;
             if answer.is_none() {
                 // Somebody holds it, or it is gone.
                 held.note_row(false);

@@ -45,7 +45,25 @@ pub struct Answer {
 /// are at most the limit. `now` was read from the database's clock after the row was locked, `terms` in the same
 /// transaction.
 #[must_use]
-pub fn answer(mut row: Row, now: RowTime, terms: Terms, ask: &Ask) -> Answer {
+pub fn answer(row: Row, now: RowTime, terms: Terms, ask: &Ask) -> Answer {
+    debit(row, now, terms, ask, |_| ask.needed)
+}
+
+/// As [`answer`], where the needs of the waiting requests are known one by one, in the order of coming: nothing is debited
+/// for those that do not fit. Else a request for more than there is would take what there is from everybody.
+#[must_use]
+pub fn answer_in_turn(row: Row, now: RowTime, terms: Terms, ask: &Ask, needs: &[Need]) -> Answer {
+    debit(row, now, terms, ask, |row| {
+        let room = |metric| row.free(metric, &terms).unwrap_or(i64::MAX);
+        let (requests, tokens) = (room(Metric::Requests), room(Metric::Tokens));
+        needs.iter().fold(Need::default(), |sum, need| {
+            let more = sum.plus(*need);
+            if more.requests <= requests && more.tokens <= tokens { more } else { sum }
+        })
+    })
+}
+
+fn debit(mut row: Row, now: RowTime, terms: Terms, ask: &Ask, needed: impl FnOnce(&Row) -> Need) -> Answer {
     let generation = row.generation();
     row.advance(now, &terms);
     // A row's time alone, and what does not count any more, is no reason to write it.
@@ -54,37 +72,31 @@ pub fn answer(mut row: Row, now: RowTime, terms: Terms, ask: &Ask) -> Answer {
         is_changed |= row.give_back(back);
     }
     let mut parts = [None, None];
-    if let Some(shortest) = terms.shortest()
-        && let Some(units) = grant(&row, &terms, ask)
-    {
+    let needed = needed(&row);
+    let granted = grant(&row, &terms, needed, ask.ahead);
+    if let (Some(shortest), Some(units)) = (terms.shortest(), granted) {
         let time = row.time();
         let end = shortest.end(shortest.bucket(time));
         // What is expected beyond the end of the sub-bucket is debited where it will be used.
         let lease = i64::try_from(LEASE_MAX.as_micros()).unwrap_or(i64::MAX);
         let here = end.saturating_sub(time).clamp(0, lease);
-        let later = part_of(units.minus(ask.needed), lease.saturating_sub(here), lease);
+        let later = part_of(units.minus(needed), lease.saturating_sub(here), lease);
         let now = Part { at: time, end, units: units.minus(later) };
         // Near the limit nothing is set aside that a request could use now.
         let later = if is_much_free(&row, &terms, units) { later } else { Need::default() };
         let next = Part { at: end, end: shortest.end(shortest.bucket(end)), units: later };
-        // Where tokens alone are limited, requests that need none are admitted by a part of nothing.
-        let is_pass = !terms.limits(Metric::Requests);
-        for (part, place) in [now, next].into_iter().zip(&mut parts) {
-            if !part.units.is_zero() {
-                row.debit(part.at, part.units);
-                *place = Some(part);
-                is_changed = true;
-            }
+        for part in [now, next].into_iter().filter(|part| !part.units.is_zero()) {
+            row.debit(part.at, part.units);
+            is_changed = true;
         }
-        if is_pass && parts[0].is_none() {
-            parts[0] = Some(now);
-        }
+        // Requests that need nothing of what is limited are admitted by the first, even where it is empty.
+        parts = [Some(now), Some(next).filter(|next| !next.units.is_zero())];
     }
     Answer { row, terms, parts, is_changed }
 }
 
-/// How many units of each metric; `None` where nothing is admitted.
-fn grant(row: &Row, terms: &Terms, ask: &Ask) -> Option<Need> {
+/// How many units of each metric; `None` where no request may be admitted, whatever it needs.
+fn grant(row: &Row, terms: &Terms, needed: Need, ahead: Need) -> Option<Need> {
     let free = |metric| row.free(metric, terms);
     // More is used of one metric than may be: nothing is admitted, whatever it needs of the other.
     if [Metric::Requests, Metric::Tokens].into_iter().filter_map(free).any(|free| free < 0) {
@@ -93,9 +105,9 @@ fn grant(row: &Row, terms: &Terms, ask: &Ask) -> Option<Need> {
     let of = |metric| match free(metric) {
         None => 0,
         Some(free) => {
-            let needed = ask.needed.of(metric).clamp(0, free);
+            let needed = needed.of(metric).clamp(0, free);
             let beyond = free.saturating_sub(needed) / SHARE;
-            needed.saturating_add(ask.ahead.of(metric).clamp(0, beyond))
+            needed.saturating_add(ahead.of(metric).clamp(0, beyond))
         }
     };
     let units = Need { requests: of(Metric::Requests), tokens: of(Metric::Tokens) };

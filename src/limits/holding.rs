@@ -8,7 +8,7 @@
 
 use super::demand::Demand;
 use super::stock::Exchange;
-use super::{Answer, Ask, LEASE_MAX, Metric, Need, OwnTime, Return, Shortage, Standing, Stock};
+use super::{Answer, Ask, LEASE_MAX, Metric, Need, OwnTime, Return, RowTime, Shortage, Standing, Stock};
 
 /// [`LEASE_MAX`].
 const LEASE_NANOS: OwnTime = LEASE_MAX.as_secs() * 1_000_000_000;
@@ -65,8 +65,8 @@ pub struct Taken {
     /// The row's, then.
     pub generation: i64,
     /// Where, on the row's time line.
-    pub at: super::RowTime,
-    /// How many.
+    pub at: RowTime,
+    /// How many; of a metric that was not limited, none.
     pub units: Need,
 }
 
@@ -89,6 +89,12 @@ pub struct Holding {
     renews: bool,
     /// How often everything was dropped: what was asked for before is not kept.
     drops: u64,
+    /// What `drops` was when everything was forgotten last: what was asked for before is not given back either …
+    forgotten: u64,
+    /// … nor are units that were taken of what was debited up to here.
+    spent_to: RowTime,
+    /// The newest place of which anything was given.
+    newest: RowTime,
 }
 
 impl Holding {
@@ -110,11 +116,9 @@ impl Holding {
     /// Uses what [`Holding::want`] has found, without anything in between.
     pub fn take(&mut self, position: usize, need: Need, now: OwnTime) -> Option<Taken> {
         let stock = self.stocks.get_mut(position)?;
-        if !stock.take(need, now) {
-            return None;
-        }
+        let taken = taken_of(stock, need, now)?;
         self.demand.note(need);
-        Some(Taken { generation: stock.generation(), at: stock.at(), units: need })
+        Some(taken)
     }
 
     /// Whether a request that has waited finds units at `now`, in what it has waited for or else in hand.
@@ -126,16 +130,21 @@ impl Holding {
     /// Uses what [`Holding::has`] has found, without anything in between.
     pub fn take_late(&mut self, stocks: &mut [Option<Stock>], need: Need, now: OwnTime) -> Option<Taken> {
         let stock = stocks.iter_mut().flatten().chain(&mut self.stocks).find(|stock| stock.has(need, now))?;
-        stock.take(need, now);
+        let taken = taken_of(stock, need, now)?;
         self.demand.note(need);
-        Some(Taken { generation: stock.generation(), at: stock.at(), units: need })
+        Some(taken)
     }
 
-    /// Takes back what was taken and will not be used.
+    /// Takes back what was taken and will not be used. What was taken before everything was forgotten counts as spent.
     pub fn put_back(&mut self, taken: &Taken, now: OwnTime) {
         let Taken { generation, at, units } = *taken;
-        let is_its =
-            |stock: &&mut Stock| (stock.generation(), stock.at()) == (generation, at) && now < stock.until();
+        if at <= self.spent_to || units.is_zero() {
+            return;
+        }
+        // Several may be of one place.
+        let is_its = |stock: &&mut Stock| {
+            (stock.generation(), stock.at()) == (generation, at) && stock.can_put_back(units, now)
+        };
         match self.stocks.iter_mut().find(is_its) {
             Some(stock) => stock.put_back(units),
             None => self.keep_return(Return { generation, at, units }, now),
@@ -208,6 +217,7 @@ impl Holding {
         self.refusal = (answer.row.shortage(Need::request(0), &answer.terms))
             .or_else(|| answer.row.shortage(least, &answer.terms))
             .map(|shortage| refusal_of(answer, shortage, exchange));
+        self.newest = answer.parts.iter().flatten().fold(self.newest, |newest, part| newest.max(part.at));
         if answer.terms.is_empty() {
             let all = super::Part { at: exchange.row_time, end: i64::MAX, units: Need::default() };
             return [Some(Stock::of(answer, &all, &exchange)), None];
@@ -222,8 +232,17 @@ impl Holding {
         Some(refusal_of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
     }
 
-    /// Keeps stocks that [`Holding::ask`] number `drops` was for.
+    /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`]: of an answer
+    /// that was asked for before everything was dropped, its refusal is not kept either.
     pub fn keep(&mut self, stocks: [Option<Stock>; 2], drops: u64, now: OwnTime) {
+        if drops != self.drops {
+            self.refusal = None;
+        }
+        if drops < self.forgotten {
+            self.returns.clear();
+            self.spent_to = self.newest;
+            return;
+        }
         for mut stock in stocks.into_iter().flatten() {
             if drops == self.drops && now < stock.until() {
                 self.stocks.push(stock);
@@ -279,6 +298,8 @@ impl Holding {
     /// Forgets everything, without giving it back: the row may be another one.
     pub fn forget(&mut self) {
         self.drops = self.drops.wrapping_add(1);
+        self.forgotten = self.drops;
+        self.spent_to = self.newest;
         self.stocks.clear();
         self.returns.clear();
         self.refusal = None;
@@ -305,9 +326,14 @@ impl Holding {
 
     /// How long it takes from `now` until the row's clock is past `time`, about.
     #[must_use]
-    pub fn until(&self, time: super::RowTime, now: OwnTime) -> std::time::Duration {
+    pub fn until(&self, time: RowTime, now: OwnTime) -> std::time::Duration {
         self.exchange.map_or(std::time::Duration::ZERO, |exchange| exchange.until(time, now))
     }
+}
+
+fn taken_of(stock: &mut Stock, need: Need, now: OwnTime) -> Option<Taken> {
+    let units = stock.limited(need);
+    stock.take(need, now).then(|| Taken { generation: stock.generation(), at: stock.at(), units })
 }
 
 fn refusal_of(answer: &Answer, shortage: Shortage, exchange: Exchange) -> Refusal {

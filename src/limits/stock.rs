@@ -116,9 +116,15 @@ impl Stock {
         has
     }
 
+    /// Whether so much was taken of it, and could be used again.
+    pub(super) fn can_put_back(&self, units: Need, now: OwnTime) -> bool {
+        let left = self.left.plus(units);
+        now < self.until && left == left.min(self.given)
+    }
+
     /// Puts back what was taken and not used.
-    pub(super) fn put_back(&mut self, need: Need) {
-        self.left = self.left.plus(self.limited(need)).min(self.given);
+    pub(super) fn put_back(&mut self, units: Need) {
+        self.left = self.left.plus(units).min(self.given);
     }
 
     /// Swaps out what is left, to be given back to the row; `None` where nothing is.
@@ -127,7 +133,8 @@ impl Stock {
         (!units.is_zero()).then_some(Return { generation: self.generation, at: self.at, units })
     }
 
-    fn limited(&self, need: Need) -> Need {
+    /// What a need takes: of a metric that is not limited, nothing. It must not be given back where it was not debited.
+    pub(super) fn limited(&self, need: Need) -> Need {
         Need {
             requests: if self.limits_requests { need.requests } else { 0 },
             tokens: if self.limits_tokens { need.tokens } else { 0 },
