@@ -1,7 +1,10 @@
 //! The rule against an exact log of admissions: see `docs/limits-proof.md`.
 
 mod answer;
+mod codec;
+mod demand;
 mod holding;
+mod row;
 
 use super::Terms;
 use crate::policy::{RateLimits, RateWindows};
