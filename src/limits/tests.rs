@@ -3,8 +3,14 @@
 mod answer;
 mod codec;
 mod demand;
+mod exactness;
+mod history;
 mod holding;
+mod log;
+mod progress;
+mod replica;
 mod row;
+mod world;
 
 use super::Terms;
 use crate::policy::{RateLimits, RateWindows};
