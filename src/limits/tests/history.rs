@@ -61,8 +61,8 @@ impl fmt::Debug for History {
             "limits {limits:?}, {replicas} replicas, {}summed",
             if *is_summed { "" } else { "not " }
         )?;
-        let steps = self.steps.iter().filter(|step| !matches!(step, Step::Elapse(0)));
-        steps.map(|step| write!(out, "\n    {step:?}")).collect()
+        let mut steps = self.steps.iter().filter(|step| !matches!(step, Step::Elapse(0)));
+        steps.try_for_each(|step| write!(out, "\n    {step:?}"))
     }
 }
 
