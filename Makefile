@@ -24,7 +24,7 @@ bench: setup ## The benchmarks; each result is also one JSON line on stdout
 	@cargo bench --locked --bench core
 	@cargo bench --locked --bench listing
 	@cargo bench --locked --bench throughput
-	@cargo bench --locked --bench throughput -- --scenario open-loop,skew,keys,batch,stream,cold,flood,revoke,growth
+	@cargo bench --locked --bench throughput -- --scenario open-loop,skew,keys,batch,stream,cold,flood,revoke,growth,limits,hot,first-limited,work
 
 setup: ## Installs PostgreSQL's server programs unless they are there
 	@deploy/install-postgres.sh

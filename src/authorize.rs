@@ -8,10 +8,11 @@
 //!
 //! The order of a decision: the request was received; the cache is asked whether it may be trusted and how new it is
 //! ([`crate::cache::View`]), once for the caller and what he asks; the key is looked up, or loaded; the wall clock is
-//! read; the policy is evaluated. After a wait the cache is asked once more.
+//! read; the policy is evaluated; rate limits are charged, all or none. After a wait the cache is asked once more.
 
 mod bcrypt_turns;
 mod callers;
+mod charge;
 mod decide;
 mod introspect;
 mod prove;
@@ -21,6 +22,7 @@ mod uses;
 mod warnings;
 
 pub use callers::{Caller, CallerError, KnownCaller, Needed};
+pub use charge::{AtOnce, Waiting};
 pub use decide::{FilterOutcome, FilterQuestion, Outcome, Question};
 pub use introspect::Introspection;
 pub use prove::{AuthorizeError, Freshness, Proof};
@@ -37,7 +39,7 @@ use crate::cache::{KeyCache, Loader, View};
 use crate::clock::Clock;
 use crate::metrics::{DecisionMetrics, LoaderMetrics};
 use crate::storage::Store;
-use crate::token::{BcryptPool, Brand, Peppers};
+use crate::token::{AuthorizationIds, BcryptPool, Brand, Peppers};
 
 /// What deciding needs. Clones share everything.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ struct Inner {
     brand: Brand,
     clock: Clock,
     uses: Arc<UseCounter>,
+    ids: AuthorizationIds,
     metrics: Arc<DecisionMetrics>,
     lookups: Arc<LoaderMetrics>,
 }
@@ -90,6 +93,7 @@ impl Authorizer {
             store,
             cache,
             loader,
+            ids: AuthorizationIds::new(&peppers),
             peppers,
             turns: BcryptTurns::before(&bcrypt),
             bcrypt,

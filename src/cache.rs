@@ -33,7 +33,7 @@ mod unknown;
 mod tests;
 
 pub use crate::storage::ReadAt;
-pub use entry::{CachedKey, NotEnforced};
+pub use entry::CachedKey;
 pub use fair_queue::{Asker, FairQueue, Pushed, QueueBounds};
 pub use follower::{Follower, FollowerSettings};
 pub use load::{LoadError, Loaded, Wanted};
@@ -53,6 +53,7 @@ use self::recent::Recent;
 use self::rule_pool::RulePool;
 use self::unknown::Unknown;
 use crate::clock::BootTime;
+use crate::leases::Leases;
 use crate::metrics::CacheMetrics;
 use crate::policy::{CheckSet, KeyId, Revision};
 use crate::storage::Epoch;
@@ -129,6 +130,8 @@ pub struct Settings {
     /// An entry of this age is loaded anew, while it goes on being used: rows that were changed without a line in the
     /// change log are seen by then. The ages of entries differ by up to a fifth, so that they do not all come at once.
     pub refresh: Duration,
+    /// What is held of rate limits: dropped with the keys that change.
+    pub leases: Leases,
     /// Told of everything.
     pub metrics: Arc<CacheMetrics>,
 }
@@ -287,6 +290,7 @@ impl KeyCache {
             owner: self.owners.mark(proven.key.user_id),
             refresh_at: BootTime::now().plus(age),
             shown: (self.settings.describe)(proven),
+            limited: self.settings.leases.of(&proven.key, proven.owner_rate_limits),
             proven,
         })
     }
@@ -301,9 +305,18 @@ impl KeyCache {
         // From here on no load can put back what is dropped now.
         for line in lines {
             match line.subject {
-                Some(Subject::Key(key_id)) => self.keys.invalidate(key_id),
-                Some(Subject::Owner(user_id)) => self.owners.invalidate(user_id),
-                None => self.keys.clear(),
+                Some(Subject::Key(key_id)) => {
+                    self.keys.invalidate(key_id);
+                    self.settings.leases.dropped_key(key_id);
+                }
+                Some(Subject::Owner(user_id)) => {
+                    self.owners.invalidate(user_id);
+                    self.settings.leases.dropped_owner(user_id);
+                }
+                None => {
+                    self.keys.clear();
+                    self.settings.leases.dropped_all();
+                }
             }
             if line.adds_tokens || line.subject.is_none() {
                 self.unknown.clear();
@@ -318,6 +331,7 @@ impl KeyCache {
         *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::starting_at(head);
         self.keys.clear();
         self.unknown.clear();
+        self.settings.leases.forget_all();
         self.applied.store(head.revision.get(), Ordering::SeqCst);
         self.moved.send_replace(head);
     }

@@ -16,6 +16,7 @@ mod cells;
 mod decisions;
 mod freshness;
 mod histogram;
+mod leases;
 mod loader;
 mod loops;
 mod page;
@@ -31,6 +32,7 @@ pub use cells::{Counter, Gauge, Held, SHARDS, shard};
 pub use decisions::{DecisionMetrics, ProofMetrics, ProofOutcome};
 pub use freshness::{FreshnessMetrics, Renewal, Restart};
 pub use histogram::{Histogram, Scale};
+pub use leases::LeaseMetrics;
 pub use loader::LoaderMetrics;
 pub use loops::{LoopLoad, LoopMetrics, OnLoop};
 pub use service::ServiceMetrics;
@@ -62,6 +64,8 @@ pub struct Metrics {
     pub freshness: Arc<FreshnessMetrics>,
     /// Looking keys up there, and bringing them there.
     pub loader: Arc<LoaderMetrics>,
+    /// What is held of rate limits.
+    pub leases: Arc<LeaseMetrics>,
     /// bcrypt.
     pub bcrypt: Arc<BcryptMetrics>,
     /// TLS of the listener.
@@ -83,6 +87,7 @@ impl Metrics {
             cache: Arc::default(),
             freshness: Arc::default(),
             loader: Arc::default(),
+            leases: Arc::default(),
             bcrypt: Arc::default(),
             tls: Arc::default(),
             service: Arc::default(),
@@ -92,7 +97,7 @@ impl Metrics {
     /// The page, in Prometheus' text format.
     #[must_use]
     pub fn page(&self) -> String {
-        let groups: [&dyn Group; 11] = [
+        let groups: [&dyn Group; 12] = [
             &*self.calls,
             &*self.loops,
             &*self.decisions,
@@ -100,6 +105,7 @@ impl Metrics {
             &*self.cache,
             &*self.freshness,
             &*self.loader,
+            &*self.leases,
             &*self.bcrypt,
             &*self.tls,
             &*self.service,

@@ -4,7 +4,8 @@
 //! row structs and converts them to the types of [`crate::policy`] in one place. No repository traits:
 //! PostgreSQL is the only store. What the functions mean together is up to the use cases.
 //!
-//! Lock order, each ascending: ids of requests, owners and keys, then secrets and digests, budgets, usage, and
+//! Lock order, each ascending: ids of requests, owners and keys, then secrets and digests, counters of limits, budgets,
+//! usage, and
 //! **the revision row last** (see [`changes`]).
 
 pub mod audit;
@@ -12,6 +13,7 @@ pub mod budgets;
 pub mod changes;
 mod committed;
 mod connect;
+pub mod counters;
 pub mod durability;
 pub mod enclava_source;
 mod epoch;

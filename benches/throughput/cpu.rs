@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::proc_stat::{ProcessTimes, busy_ticks};
 
 /// Whose CPU time is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Meter {
-    /// The server that is driven.
-    pub server: u32,
+    /// The servers that are driven.
+    pub servers: Vec<u32>,
     /// The postmaster of its database, if it has one.
     pub postmaster: Option<u32>,
 }
@@ -24,7 +24,7 @@ pub struct Meter {
 pub struct CpuTime {
     /// This process.
     pub client: Duration,
-    /// The server's process, with all its threads.
+    /// The servers' processes, with all their threads.
     pub server: Duration,
     /// The database server with all its processes, those that have ended too.
     pub postgres: Duration,
@@ -65,9 +65,10 @@ impl Meter {
     /// The server is gone, or this is not Linux.
     pub fn read(&self) -> Result<CpuTime, Failure> {
         let postgres = self.postmaster.map(family).transpose()?.unwrap_or_default();
+        let servers = self.servers.iter().map(|server| Ok(times(*server)?.own));
         Ok(CpuTime {
             client: duration(times(process::id())?.own),
-            server: duration(times(self.server)?.own),
+            server: duration(servers.sum::<Result<u64, Failure>>()?),
             postgres: duration(postgres),
             machine: duration(machine()?),
         })

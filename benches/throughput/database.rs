@@ -70,7 +70,7 @@ impl Database {
         Ok(Self { connection, peppers, written })
     }
 
-    /// Writes `count` keys like the key `like`. Indexes that keys are not found by are made afterwards: it is quicker.
+    /// Writes `count` keys like the key `like`, with its limits on requests, too. Indexes that keys are not found by are made afterwards: it is quicker.
     ///
     /// # Errors
     /// The database's.
@@ -175,9 +175,11 @@ const INSERT: &str = "
         SELECT * FROM unnest($1, $2, $3, $4) AS given (key_id, key_prefix, key_hash, digest)
     ), made_keys AS (
         INSERT INTO api_keys (key_id, user_id, display_name, description, tags, metadata, permissions, scopes,
-                              models, endpoints, ips, chatbots, observe, revision, created_at, updated_at)
+                              models, endpoints, ips, chatbots, observe, revision, created_at, updated_at,
+                              requests_per_minute, requests_per_hour, requests_per_day)
         SELECT given.key_id, given.key_id / 10, 'key ' || given.key_id, description, tags, metadata, permissions,
-               scopes, models, endpoints, ips, chatbots, observe, revision, created_at, updated_at
+               scopes, models, endpoints, ips, chatbots, observe, revision, created_at, updated_at,
+               requests_per_minute, requests_per_hour, requests_per_day
         FROM given CROSS JOIN api_keys AS model WHERE model.key_id = $6
     ), made_usage AS (
         INSERT INTO key_usage (key_id) SELECT key_id FROM given

@@ -18,7 +18,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's answer is what it prints")]
 
 mod admin;
+mod admissions;
 mod call;
+mod cells;
 mod client;
 mod closed_loop;
 mod cpu;
@@ -41,6 +43,7 @@ mod scenarios;
 mod schedule;
 mod server;
 mod side;
+mod sql;
 mod statistics;
 mod stream_loop;
 mod subject;
@@ -72,7 +75,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match options.role {
         Some(role) => play(role, &options),
-        None if options.bench => measure(&options.plan()),
+        None if options.bench => {
+            server::play_keystile_by(options.server_binary.as_deref()).and_then(|()| measure(&options.plan()))
+        }
         None => {
             eprintln!("throughput: nothing measured; run it with `cargo bench --bench throughput`");
             Ok(())
@@ -92,7 +97,7 @@ fn play(role: Role, options: &Options) -> Result<(), Failure> {
     server::end_with_parent()?;
     match role {
         Role::Echo(kind) => echo::serve(kind, options.answer_bytes, options.filler_bytes),
-        Role::Keystile => Err(subject::become_keystile()),
+        Role::Keystile => Err(subject::become_keystile(options.server_binary.as_deref())),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::builder::{BoolishValueParser, PossibleValue};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::cells::{CellOptions, Matrix};
 use crate::scenarios::Scenario;
 
 /// Measured time and pairs of a whole run: enough that the median stands still.
@@ -53,6 +54,11 @@ pub struct Options {
     /// Directory of the charts that growth draws [default: docs/performance; quick: target/performance]
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
+    /// The program that is measured as Keystile [default: the one that was built with the benchmark]
+    #[arg(long, value_name = "PATH")]
+    pub server_binary: Option<PathBuf>,
+    #[command(flatten)]
+    cells: CellOptions,
     /// Set by `cargo bench`
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -111,6 +117,8 @@ pub struct Plan {
     pub quick: bool,
     /// Where charts are written.
     pub charts: PathBuf,
+    /// The cells of exactness.
+    pub matrix: Matrix,
 }
 
 impl Plan {
@@ -142,6 +150,7 @@ impl Options {
             threads: self.threads.unwrap_or_else(|| (cores / 2).max(1)),
             quick: self.quick,
             charts: self.charts.clone().unwrap_or_else(charts),
+            matrix: self.cells.matrix(),
         }
     }
 

@@ -68,6 +68,15 @@ pub enum Order {
         /// Behind the last one.
         end: usize,
     },
+    /// One after the other, all streams together, over and over, until so many were asked about.
+    Rounds {
+        /// How many were asked about.
+        asked: AtomicUsize,
+        /// How many there are to ask about, each counted as often as it comes.
+        end: usize,
+        /// How many keys there are.
+        keys: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -251,6 +260,11 @@ impl Order {
         Self::Once { next: AtomicUsize::new(first), end }
     }
 
+    /// `end` times one of so many keys, the next one each time, whichever stream asks.
+    pub fn rounds(keys: usize, end: usize) -> Self {
+        Self::Rounds { asked: AtomicUsize::new(0), end, keys }
+    }
+
     /// `None`: there is none left.
     fn next(&self, turn: &mut Turn) -> Option<usize> {
         match self {
@@ -260,6 +274,10 @@ impl Order {
                 places.get(at).copied()
             }
             Self::Once { next, end } => Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| at < end),
+            Self::Rounds { asked, end, keys } => {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                number.checked_rem(*keys).filter(|_| number < *end)
+            }
         }
     }
 }

@@ -43,6 +43,32 @@ pub struct Round {
     pub unanswered: usize,
 }
 
+impl Round {
+    /// Of one load on several servers, from what was measured of each at the same time by a meter of all: their decisions
+    /// together, and the times of the slowest.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn together(each: &[Self]) -> Result<Self, Failure> {
+        let first = each.first().ok_or(Failure::Unusable("nothing was measured"))?;
+        let sum = |value: fn(&Self) -> f64| each.iter().map(value).sum::<f64>();
+        let most = |value: fn(&Self) -> f64| each.iter().map(value).fold(0.0, f64::max);
+        let rps = sum(|round| round.rps);
+        // Each says what all servers used, by its own decisions.
+        let share = if rps > 0.0 { first.rps / rps } else { 0.0 };
+        Ok(Self {
+            rps,
+            p50_us: most(|round| round.p50_us),
+            p99_us: most(|round| round.p99_us),
+            cpu_us: first.cpu_us * share,
+            postgres_us: first.postgres_us * share,
+            shed_rps: sum(|round| round.shed_rps),
+            unanswered: each.iter().map(|round| round.unanswered).sum(),
+            ..*first
+        })
+    }
+}
+
 /// What was read at the start and the end of the measured time.
 struct Observed {
     started: Instant,
@@ -86,8 +112,8 @@ pub async fn in_turns<const N: usize>(
 ) -> Result<[Vec<Round>; N], Failure> {
     let mut rounds = [const { Vec::new() }; N];
     for _ in 0..plan.pairs {
-        for (rounds, (load, meter)) in rounds.iter_mut().zip(sides) {
-            rounds.push(measure_one(plan, load, meter).await?);
+        for (rounds, (load, meter)) in rounds.iter_mut().zip(&sides) {
+            rounds.push(measure_one(plan, load, meter.clone()).await?);
         }
     }
     Ok(rounds)

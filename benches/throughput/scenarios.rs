@@ -5,14 +5,19 @@
 mod cold;
 pub mod compare;
 mod echo_side;
+mod exactness;
+mod first_limited;
 mod flood;
 mod growth;
+mod hot;
 mod imported;
 mod keys;
 mod latency;
+mod limits;
 mod revoke;
 mod skew;
 mod together;
+mod work;
 
 use clap::ValueEnum;
 
@@ -43,6 +48,16 @@ pub enum Scenario {
     Revoke,
     /// Decisions a second and times against keys and connections, as charts.
     Growth,
+    /// Keys with limits against keys without.
+    Limits,
+    /// One key that all traffic is about, with limits and without, on one replica and on three.
+    Hot,
+    /// The times of requests that wait for allowance.
+    FirstLimited,
+    /// What PostgreSQL does for keys with limits, beside an upsert for each request.
+    Work,
+    /// Whether limits hold across replicas in each cell of a matrix. Exit code 1: in one they did not.
+    Exactness,
 }
 
 impl std::fmt::Display for Scenario {
@@ -71,6 +86,11 @@ pub async fn run(plan: &Plan) -> Result<(), Failure> {
             Scenario::Flood => flood::run(plan).await?,
             Scenario::Revoke => revoke::run(plan).await?,
             Scenario::Growth => growth::run(plan).await?,
+            Scenario::Limits => limits::run(plan).await?,
+            Scenario::Hot => hot::run(plan).await?,
+            Scenario::FirstLimited => first_limited::run(plan).await?,
+            Scenario::Work => work::run(plan).await?,
+            Scenario::Exactness => exactness::run(plan).await?,
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,20 @@ pub const END_MAX: Duration = Duration::from_secs(60);
 const END_POLL: Duration = Duration::from_millis(20);
 /// Lines of a server's log that are kept for a failure's message.
 const LOG_LINES: usize = 20;
+
+/// What is run as Keystile, if not the program that was built with the benchmark. The same for the whole run.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has every Keystile be run by this program. To be called before the first one is started.
+///
+/// # Errors
+/// There is no such file.
+pub fn play_keystile_by(program: Option<&Path>) -> Result<(), Failure> {
+    let Some(program) = program else { return Ok(()) };
+    let path = program.canonicalize();
+    let path = path.map_err(|source| Failure::Unreadable { path: program.to_owned(), source })?;
+    PROGRAM.set(path).map_err(|_| Failure::Unusable("the server's program was chosen before"))
+}
 
 /// A running server. Dropped, it is ended.
 #[derive(Debug)]
@@ -62,6 +77,9 @@ impl Server {
             }
         }
         command.arg(format!("--role={}", role.as_str()));
+        if let Some(program) = PROGRAM.get() {
+            command.arg("--server-binary").arg(program);
+        }
         set_up(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(Failure::io("start a server"))?;
@@ -119,6 +137,16 @@ impl Server {
     fn has_ended(&mut self) -> bool {
         // An error means that there is no such child any more.
         self.child.try_wait().map_or(true, |status| status.is_some())
+    }
+
+    /// Ends it as an accident would: at once, without a word to it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().map_err(Failure::io("kill a server"))?;
+        self.child.wait().map_err(Failure::io("wait for a server"))?;
+        Ok(())
     }
 
     fn end(&mut self) {

@@ -80,8 +80,19 @@ impl Subject {
     /// # Errors
     /// The service refuses.
     pub async fn gateway(&self) -> Result<Gateway, Failure> {
-        let administrator = read(&self.data_dir.path().join(TOKEN_FILE))?;
-        Gateway::make(self.server.address(), administrator.trim()).await
+        Gateway::make(self.server.address(), self.administrator()?.trim()).await
+    }
+
+    /// A client with the first administrator's token.
+    ///
+    /// # Errors
+    /// The token cannot be read, or the server cannot be reached.
+    pub async fn admin(&self) -> Result<Admin, Failure> {
+        Admin::connect(self.server.address(), self.administrator()?.trim()).await
+    }
+
+    fn administrator(&self) -> Result<String, Failure> {
+        read(&self.data_dir.path().join(TOKEN_FILE))
     }
 
     /// Its database.
@@ -96,7 +107,7 @@ impl Subject {
 
     /// Who the CPU time is read of.
     pub fn meter(&self) -> Meter {
-        Meter { server: self.server.pid(), postmaster: Some(self.postmaster.pid) }
+        Meter { servers: vec![self.server.pid()], postmaster: Some(self.postmaster.pid) }
     }
 
     /// The server, with this question.
@@ -127,6 +138,16 @@ impl Gateway {
         let judged = admin.create(ordinary_key()).await?;
         Ok(Self { token: gateway.token, key_id: judged.key_id, question: question(judged.token) })
     }
+
+    /// The same with another ordinary key, on whose requests there are these limits.
+    ///
+    /// # Errors
+    /// The service refuses.
+    pub async fn limited(&self, admin: &mut Admin, requests: pb::RateLimitWindows) -> Result<Self, Failure> {
+        let limits = pb::RateLimits { requests: Some(requests), tokens: None };
+        let judged = admin.create(pb::Key { rate_limits: Some(limits), ..ordinary_key() }).await?;
+        Ok(Self { key_id: judged.key_id, question: question(judged.token), ..self.clone() })
+    }
 }
 
 impl Postmaster {
@@ -152,14 +173,22 @@ impl Drop for Postmaster {
     }
 }
 
-/// In the role: becomes `keystile serve`; returns only where that fails.
-pub fn become_keystile() -> Failure {
-    let source = Command::new(env!("CARGO_BIN_EXE_keystile")).arg("serve").exec();
+/// Limits that no traffic reaches, in all windows.
+pub const FAR_AWAY: pb::RateLimitWindows = pb::RateLimitWindows {
+    per_minute: Some(1_000_000_000),
+    per_hour: Some(1_000_000_000),
+    per_day: Some(1_000_000_000),
+};
+
+/// In the role: becomes `keystile serve`, of this program if not of the one that was built with the benchmark; returns only
+/// where that fails.
+pub fn become_keystile(program: Option<&Path>) -> Failure {
+    let program = program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_keystile")));
+    let source = Command::new(program).arg("serve").exec();
     Failure::Io { action: "run keystile", source }
 }
 
-/// A key such as a team gives to one of its applications. Without limits, which this version does not
-/// enforce.
+/// A key such as a team gives to one of its applications. Without limits.
 fn ordinary_key() -> pb::Key {
     pb::Key {
         user_id: 4,

@@ -1,7 +1,13 @@
 //! The tests of the throughput harness's arithmetic. They have a target of their own, because the benchmark's
 //! cannot run tests.
 
+mod admissions;
+#[cfg(test)]
+mod admissions_tests;
 mod call;
+mod cells;
+#[cfg(test)]
+mod cells_tests;
 mod message;
 mod metrics_page;
 mod proc_stat;

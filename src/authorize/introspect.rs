@@ -5,16 +5,17 @@ use super::warnings::{self, Warning};
 use super::{AuthorizeError, Authorizer, Proof};
 use crate::cache::{ReadAt, TooOld};
 use crate::call;
+use crate::limits::LimitStatus;
 use crate::policy::{Budget, KeyState, KeyTotals, Reason, Revision};
 use crate::storage::secrets::{self, Found, ProvenKey};
-use crate::storage::{budgets, usage};
+use crate::storage::{budgets, counters, usage};
 use crate::token::{Digest, Presented};
 
 /// What was read and was changed meanwhile is read again so many times at most.
 const TRIES_MAX: u32 = 3;
 
 /// A key with what it has used, and the budgets that it is under.
-type Whole = (ProvenKey, KeyTotals, Vec<Budget>);
+type Whole = (ProvenKey, KeyTotals, Vec<Budget>, Vec<LimitStatus>);
 
 /// A key's own view.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Introspection {
     pub totals: KeyTotals,
     /// Budgets of the key and its owner.
     pub budgets: Vec<Budget>,
+    /// How the rate limits of the key and its owner stand.
+    pub limits: Vec<LimitStatus>,
     /// What to know.
     pub warnings: Vec<Warning>,
     /// The state is at least as new as this.
@@ -40,6 +43,7 @@ impl Introspection {
             reason: Some(Reason::KeyInvalid),
             totals: KeyTotals::default(),
             budgets: Vec::new(),
+            limits: Vec::new(),
             warnings: Vec::new(),
             revision,
         }
@@ -69,7 +73,7 @@ impl Authorizer {
         let now = inner.clock.now();
         let is_usable =
             |key: &ProvenKey| key.grace_end.is_none_or(|end| now < end) && !key.key.policy.deleted;
-        let Some((key, totals, budgets)) = found.filter(|(key, ..)| is_usable(key)) else {
+        let Some((key, totals, budgets, limits)) = found.filter(|(key, ..)| is_usable(key)) else {
             return Ok(Introspection::invalid(revision));
         };
         call::note_key(key.key.key_id.get());
@@ -82,7 +86,7 @@ impl Authorizer {
             KeyState::Expired => Some(Reason::KeyExpired),
         };
         let warnings = warnings::of(&known, now);
-        Ok(Introspection { key: Some((key, state)), reason, totals, budgets, warnings, revision })
+        Ok(Introspection { key: Some((key, state)), reason, totals, budgets, limits, warnings, revision })
     }
 
     /// The key of one of `digests` with what it has used, in state that passes the fill rule: the connection may lead to
@@ -101,7 +105,8 @@ impl Authorizer {
                     let totals = usage::totals(session, &[key_id]).await?;
                     let totals = totals.into_iter().next().map(|(_, totals)| totals).unwrap_or_default();
                     let budgets = budgets::of(session, Some(key_id), Some(user_id), now).await?;
-                    Ok((Some((key, totals, budgets)), at))
+                    let limits = counters::statuses(session, &key.key, key.owner_rate_limits).await?;
+                    Ok((Some((key, totals, budgets, limits)), at))
                 })
             });
             let (found, at) = read.await?;

@@ -44,6 +44,12 @@ pub enum AuthorizeError {
         /// What there is.
         head: Revision,
     },
+    /// Rate limits cannot be charged: the store is away.
+    #[error("rate limits cannot be charged: the database is out of reach")]
+    LimitsAway,
+    /// Too many requests wait for their rate limits: try again later.
+    #[error("too many requests wait to be charged to their rate limits")]
+    LimitsOverloaded,
     /// This replica could not follow the changes for so long that what it knows is not to be decided by.
     #[error("this replica has lost touch with the changes of keys")]
     StateTooOld,

@@ -16,6 +16,8 @@ pub enum WarningKind {
     KeyExpiresSoon,
     /// The token was rotated away and works only for its grace.
     OldTokenInGrace,
+    /// Rate limits were counted by this replica alone.
+    LocalLimits,
     /// A limit that is stored but not enforced by this version.
     NotEnforced,
 }
@@ -45,15 +47,14 @@ pub(super) fn of(key: &CachedKey, now: DateTime<Utc>) -> Vec<Warning> {
         let message = format!("the token was rotated away and works until {end}; use the new one");
         warn(WarningKind::OldTokenInGrace, message.into());
     }
-    let limits = key.not_enforced();
-    for (is_there, message) in [
-        (limits.key_limits, "key.rate_limits are stored but not enforced by this version"),
-        (limits.owner_limits, "owner.rate_limits are stored but not enforced by this version"),
-        (limits.budgets, "budgets are stored but not enforced by this version"),
-    ] {
-        if is_there {
-            warn(WarningKind::NotEnforced, message.into());
-        }
+    if key.has_budgets() {
+        warn(WarningKind::NotEnforced, "budgets are stored but not enforced by this version".into());
     }
     warnings
+}
+
+/// That limits were counted by this replica alone.
+pub(super) fn local_limits() -> Warning {
+    let message = "the store is away: rate limits are counted by this replica alone, each divided by the number of replicas";
+    Warning { kind: WarningKind::LocalLimits, message: message.into() }
 }

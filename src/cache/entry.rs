@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use super::Lookup;
 use super::owners::OwnerMark;
 use crate::clock::BootTime;
-use crate::policy::{KeyId, KeySnapshot, RateLimits, UserId};
+use crate::leases::Limited;
+use crate::policy::{KeyId, KeySnapshot, UserId};
 use crate::storage::secrets::ProvenKey;
 
 /// An entry that was to be loaded anew is tried again after so long.
@@ -18,17 +19,6 @@ const REFRESH_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the tables add to an entry: the slot, both indexes, the counts of the `Arc`, the allocator's share.
 const OVERHEAD_BYTES: usize = 104;
-
-/// Limits of a key that are stored and not enforced by this version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NotEnforced {
-    /// Rate limits of the key.
-    pub key_limits: bool,
-    /// Rate limits of its owner.
-    pub owner_limits: bool,
-    /// Budgets of either.
-    pub budgets: bool,
-}
 
 /// What a decision needs of a key, and nothing else.
 pub struct CachedKey {
@@ -42,7 +32,9 @@ pub struct CachedKey {
     owner: Arc<OwnerMark>,
     refresh_at: AtomicU64,
     bytes: u32,
-    not_enforced: NotEnforced,
+    has_budgets: bool,
+    /// What this replica holds of its rate limits and its owner's; `None` where there are none.
+    limited: Option<Box<Limited>>,
     /// Where it stands in its shard; only its shard's lock makes this mean anything.
     slot: AtomicU32,
     /// It was dropped; whoever finds it all the same must not use it.
@@ -66,13 +58,18 @@ pub(super) struct Parts<'p> {
     pub(super) owner: Arc<OwnerMark>,
     pub(super) refresh_at: BootTime,
     pub(super) shown: Box<[u8]>,
+    pub(super) limited: Option<Limited>,
     pub(super) proven: &'p ProvenKey,
 }
 
 impl CachedKey {
     pub(super) fn new(parts: Parts<'_>) -> Self {
-        let Parts { lookup, snapshot, own_bytes, owner, refresh_at, shown, proven } = parts;
-        let bytes = size_of::<Self>() + OVERHEAD_BYTES + own_bytes + shown.len().next_multiple_of(16);
+        let Parts { lookup, snapshot, own_bytes, owner, refresh_at, shown, limited, proven } = parts;
+        let bytes = size_of::<Self>()
+            + OVERHEAD_BYTES
+            + own_bytes
+            + shown.len().next_multiple_of(16)
+            + limited.as_ref().map_or(0, Limited::bytes);
         Self {
             lookup,
             key_id: proven.key.key_id,
@@ -83,11 +80,8 @@ impl CachedKey {
             owner,
             refresh_at: AtomicU64::new(refresh_at.as_nanos()),
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            not_enforced: NotEnforced {
-                key_limits: proven.key.rate_limits != RateLimits::default(),
-                owner_limits: proven.owner_rate_limits != RateLimits::default(),
-                budgets: !proven.budgets.is_empty(),
-            },
+            has_budgets: !proven.budgets.is_empty(),
+            limited: limited.map(Box::new),
             slot: AtomicU32::new(0),
             is_stale: AtomicBool::new(false),
             was_used: AtomicBool::new(false),
@@ -124,10 +118,16 @@ impl CachedKey {
         &self.shown
     }
 
-    /// What is stored and not enforced.
+    /// Whether it or its owner has budgets.
     #[must_use]
-    pub fn not_enforced(&self) -> NotEnforced {
-        self.not_enforced
+    pub fn has_budgets(&self) -> bool {
+        self.has_budgets
+    }
+
+    /// What this replica holds of its rate limits and its owner's; `None` where there are none.
+    #[must_use]
+    pub fn limited(&self) -> Option<&Limited> {
+        self.limited.as_deref()
     }
 
     /// Memory that it takes, about.

@@ -90,6 +90,7 @@ fn cache_of(entries: usize, bytes: usize) -> Arc<KeyCache> {
         observe: CheckSet::EMPTY,
         describe,
         refresh: SOON,
+        leases: crate::leases::Leases::new(crate::leases::WithoutStore::Refuse, Arc::default()),
         metrics: Arc::default(),
     });
     cache.restart(at(100));

@@ -2,10 +2,12 @@
 //!
 //! | flag | variable | default | bound |
 //! |---|---|---|---|
+//! | `--limits-without-store` | `KEYSTILE_LIMITS_WITHOUT_STORE` | `refuse` | refuse, or local-share |
 //! | `--observe` | `KEYSTILE_OBSERVE` | none | a list, by commas, of ips, endpoints, scopes, permissions, models, chatbots, rate_limits, budgets |
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::leases::WithoutStore;
 use crate::policy::{Check, CheckSet};
 
 /// Settings of decisions.
@@ -20,6 +22,33 @@ pub struct Decisions {
     #[arg(long, value_name = "CHECKS", env = "KEYSTILE_OBSERVE", default_value = "",
           hide_default_value = true, value_parser = checks)]
     pub observe: CheckSet,
+
+    /// What limited requests get while the database is away and nothing is in hand: refuse, or local-share
+    ///
+    /// refuse: they are not decided, UNAVAILABLE. local-share: each replica goes on by itself, with every rate limit
+    /// divided by the number of replicas; then limits are not exact until the database is back.
+    #[arg(long, value_name = "HOW", env = "KEYSTILE_LIMITS_WITHOUT_STORE", default_value = "refuse")]
+    pub limits_without_store: LimitsWithoutStore,
+}
+
+/// See [`Decisions::limits_without_store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LimitsWithoutStore {
+    /// They are not decided.
+    Refuse,
+    /// By a share of each limit.
+    LocalShare,
+}
+
+impl Decisions {
+    /// As the leases call it.
+    #[must_use]
+    pub const fn without_store(&self) -> WithoutStore {
+        match self.limits_without_store {
+            LimitsWithoutStore::Refuse => WithoutStore::Refuse,
+            LimitsWithoutStore::LocalShare => WithoutStore::LocalShare,
+        }
+    }
 }
 
 fn checks(text: &str) -> Result<CheckSet, String> {

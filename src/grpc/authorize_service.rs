@@ -2,8 +2,10 @@
 //!
 //! - `batch`: many requests in one message
 //! - `stream`: many requests one after another
+//! - `line`: their order
 
 mod batch;
+mod line;
 mod stream;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use super::pb::authorize_service_server::AuthorizeService;
 use super::session::Session;
 use super::streams::{self, Streams};
 use super::violations::Violations;
-use crate::authorize::{Authorizer, FilterQuestion, Outcome, Question};
+use crate::authorize::{AtOnce, Authorizer, FilterQuestion, Outcome, Question, Waiting};
 use crate::cache::View;
 use crate::clock;
 use crate::metrics::CallMetrics;
@@ -43,6 +45,13 @@ pub struct AuthorizeApi {
 /// What is decided about a request; an error where nothing is.
 type Decided = Result<pb::AuthorizeResponse, Status>;
 
+/// What can be said of a request at once.
+enum Now {
+    Decided(Decided),
+    /// It has to be waited for, from its place in the line if it has one.
+    Waits(Option<Waiting>),
+}
+
 impl AuthorizeApi {
     /// The service on an authorizer.
     #[must_use]
@@ -50,20 +59,47 @@ impl AuthorizeApi {
         Self { authorizer, metrics, streams }
     }
 
-    /// What can be decided without waiting. `None`: see [`AuthorizeApi::decide`].
-    fn decide_now(&self, view: View<'_>, request: &pb::AuthorizeRequest) -> Option<Decided> {
+    /// What can be decided without waiting; else the request may have its place in a line already.
+    fn decide_now(&self, view: View<'_>, request: &pb::AuthorizeRequest) -> Now {
         let asked = match convert::check_authorize(request, Duration::ZERO) {
             Ok(asked) => asked,
-            Err(status) => return Some(Err(status)),
+            Err(status) => return Now::Decided(Err(status)),
         };
-        let outcome = self.authorizer.authorize_now(view, &question(request, &asked))?;
-        Some(Ok(answer(request, outcome)))
+        match self.authorizer.authorize_at_once(view, &question(request, &asked)) {
+            AtOnce::Decided(outcome) => Now::Decided(Ok(self.answer(request, outcome))),
+            AtOnce::Waits(waiting) => Now::Waits(Some(waiting)),
+            AtOnce::Unknown => Now::Waits(None),
+        }
+    }
+
+    /// Decides what has to be waited for, from its place in the line if it has one.
+    async fn decide_late(
+        &self,
+        waiting: Option<Waiting>,
+        request: &pb::AuthorizeRequest,
+        wait_max: Duration,
+    ) -> Decided {
+        let Some(waiting) = waiting else { return self.decide(request, wait_max).await };
+        let asked = convert::check_authorize(request, wait_max)?;
+        let outcome = self.authorizer.finish(waiting, &question(request, &asked)).await;
+        Ok(self.answer(request, outcome.map_err(error::authorize)?))
     }
 
     async fn decide(&self, request: &pb::AuthorizeRequest, wait_max: Duration) -> Decided {
         let asked = convert::check_authorize(request, wait_max)?;
-        let outcome = self.authorizer.authorize(question(request, &asked)).await;
-        Ok(answer(request, outcome.map_err(error::authorize)?))
+        let outcome = self.authorizer.authorize(&question(request, &asked)).await;
+        Ok(self.answer(request, outcome.map_err(error::authorize)?))
+    }
+
+    fn answer(&self, request: &pb::AuthorizeRequest, outcome: Outcome) -> pb::AuthorizeResponse {
+        tracing::debug!(
+            decision.request_id = %request.request_id,
+            key.id = outcome.key.as_ref().map(|key| key.key_id().get()),
+            decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
+            "decided"
+        );
+        let id = self.authorizer.authorization_id(&outcome, &request.request_id);
+        convert::response(outcome, id)
     }
 }
 
@@ -71,19 +107,10 @@ fn question<'r>(request: &'r pb::AuthorizeRequest, asked: &convert::Asked) -> Qu
     Question {
         token: &request.token,
         access: convert::access(request, asked),
+        tokens: request.estimated_tokens.unwrap_or_default(),
         dry_run: request.dry_run,
         freshness: asked.freshness,
     }
-}
-
-fn answer(request: &pb::AuthorizeRequest, outcome: Outcome) -> pb::AuthorizeResponse {
-    tracing::debug!(
-        decision.request_id = %request.request_id,
-        key.id = outcome.key.as_ref().map(|key| key.key_id().get()),
-        decision = outcome.denied.map_or("ALLOW", |reason| reason.as_str()),
-        "decided"
-    );
-    convert::response(outcome)
 }
 
 fn wait_max<T>(request: &Request<T>) -> Duration {

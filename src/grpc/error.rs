@@ -278,7 +278,9 @@ pub fn authorize(error: AuthorizeError) -> Status {
         AuthorizeError::Load(LoadError::Store(error)) => store(&error),
         AuthorizeError::Load(LoadError::Overloaded | LoadError::InVain)
         | AuthorizeError::Overloaded
+        | AuthorizeError::LimitsOverloaded
         | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
+        AuthorizeError::LimitsAway => ErrorReason::StoreUnavailable.status(error.to_string()),
         AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),
         AuthorizeError::RevisionNotReached { .. } => {
             ErrorReason::RevisionNotReached.status(error.to_string())

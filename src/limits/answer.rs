@@ -1,6 +1,6 @@
 //! The debit: what a row gives to a replica that asks.
 
-use super::{LEASE_MAX, Metric, Need, Return, Row, RowTime, Terms};
+use super::{LEASE_MAX, Metric, Need, Return, Row, RowTime, Standing, Terms};
 
 /// Of what is free beyond what requests wait for, at most this part goes to one replica: near the limit, what is held
 /// shrinks to what is needed, so that the last unit is usable by any replica.
@@ -20,7 +20,7 @@ pub struct Ask {
 /// Units that were debited at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Where they were debited; from then on they may be used, on the row's time line.
+    /// Where they were debited, on the row's time line.
     pub at: RowTime,
     /// From then on they may not be used any more, on the row's time line.
     pub end: RowTime,
@@ -82,6 +82,8 @@ fn debit(mut row: Row, now: RowTime, terms: Terms, ask: &Ask, needed: impl FnOnc
         let here = end.saturating_sub(time).clamp(0, lease);
         let later = part_of(units.minus(needed), lease.saturating_sub(here), lease);
         let now = Part { at: time, end, units: units.minus(later) };
+        // Near the limit nothing is set aside that a request could use now.
+        let later = if is_much_free(&row, &terms, units) { later } else { Need::default() };
         let next = Part { at: end, end: shortest.end(shortest.bucket(end)), units: later };
         for part in [now, next].into_iter().filter(|part| !part.units.is_zero()) {
             row.debit(part.at, part.units);
@@ -112,6 +114,14 @@ fn grant(row: &Row, terms: &Terms, needed: Need, ahead: Need) -> Option<Need> {
     // Tokens without a request are of no use to anybody.
     let no_requests = terms.limits(Metric::Requests) && units.requests == 0;
     (!no_requests).then_some(units)
+}
+
+/// Whether a good part of every limit is free after this debit.
+fn is_much_free(row: &Row, terms: &Terms, units: Need) -> bool {
+    let is_of = |standing: Standing| {
+        standing.free.saturating_sub(units.of(standing.limit.metric)) >= standing.most / SHARE
+    };
+    row.standings(terms).all(is_of)
 }
 
 fn part_of(units: Need, share: i64, whole: i64) -> Need {

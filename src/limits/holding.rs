@@ -10,8 +10,8 @@ use super::demand::Demand;
 use super::stock::Exchange;
 use super::{Answer, Ask, LEASE_MAX, Metric, Need, OwnTime, Return, RowTime, Shortage, Standing, Stock};
 
-const LEASE_NANOS: OwnTime = 1_000_000_000;
-const _: () = assert!(LEASE_NANOS as u128 == LEASE_MAX.as_nanos());
+/// [`LEASE_MAX`].
+const LEASE_NANOS: OwnTime = LEASE_MAX.as_secs() * 1_000_000_000;
 
 /// What is left is given back by itself so long after its time, where much is free: most often a question comes first
 /// that takes it along, and the row is written once less.
@@ -35,10 +35,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// How long it takes from `now` until there is room; `None` where there never is.
+    /// How long it takes from `now` until there is room; `None` where there never is, since more is needed than the limit.
     #[must_use]
-    pub fn retry_after(&self, now: OwnTime) -> Option<std::time::Duration> {
-        self.shortage.room_at.map(|room_at| self.exchange.until(room_at, now))
+    pub fn retry_after(&self, need: Need, now: OwnTime) -> Option<std::time::Duration> {
+        let Shortage { limit, most, room_at } = self.shortage;
+        let room_at = room_at.filter(|_| need.of(limit.metric) <= most);
+        room_at.map(|room_at| self.exchange.until(room_at, now))
     }
 
     fn is_of(&self, need: Need, now: OwnTime) -> bool {
@@ -83,6 +85,8 @@ pub struct Holding {
     waiting: u32,
     /// It is about to be asked for.
     is_asked: bool,
+    /// It is about to be asked for since stocks in use run out.
+    renews: bool,
     /// How often everything was dropped: what was asked for before is not kept.
     drops: u64,
     /// What `drops` was when everything was forgotten last: what was asked for before is not given back either …
@@ -117,8 +121,15 @@ impl Holding {
         Some(taken)
     }
 
-    /// Uses units of a stock that is not in here yet: for requests that have waited for it.
-    pub fn take_of(&mut self, stock: &mut Stock, need: Need, now: OwnTime) -> Option<Taken> {
+    /// Whether a request that has waited finds units at `now`, in what it has waited for or else in hand.
+    #[must_use]
+    pub fn has(&self, stocks: &[Option<Stock>], need: Need, now: OwnTime) -> bool {
+        stocks.iter().flatten().chain(&self.stocks).any(|stock| stock.has(need, now))
+    }
+
+    /// Uses what [`Holding::has`] has found, without anything in between.
+    pub fn take_late(&mut self, stocks: &mut [Option<Stock>], need: Need, now: OwnTime) -> Option<Taken> {
+        let stock = stocks.iter_mut().flatten().chain(&mut self.stocks).find(|stock| stock.has(need, now))?;
         let taken = taken_of(stock, need, now)?;
         self.demand.note(need);
         Some(taken)
@@ -146,6 +157,7 @@ impl Holding {
             return false;
         }
         self.is_asked = true;
+        self.renews = true;
         true
     }
 
@@ -177,8 +189,10 @@ impl Holding {
     pub fn ask(&mut self, needed: Need, now: OwnTime) -> (Ask, u64) {
         self.expire(now);
         self.is_asked = false;
+        let is_in_use = std::mem::take(&mut self.renews) || !needed.is_zero();
         let left = self.stocks.iter().fold(Need::default(), |sum, stock| sum.plus(stock.left()));
-        let ahead = self.demand.ahead(now, left);
+        // Whoever only gives back needs nothing.
+        let ahead = if is_in_use { self.demand.ahead(now, left) } else { Need::default() };
         (Ask { needed, ahead, returns: std::mem::take(&mut self.returns) }, self.drops)
     }
 
@@ -272,6 +286,7 @@ impl Holding {
     pub fn drop_all(&mut self, now: OwnTime) {
         self.drops = self.drops.wrapping_add(1);
         self.refusal = None;
+        self.renews = false;
         for mut stock in std::mem::take(&mut self.stocks) {
             if let Some(back) = stock.empty() {
                 self.returns.push(back);

@@ -41,12 +41,12 @@ fn nanos(micros: i64) -> u64 {
     u64::try_from(micros).unwrap_or_default().saturating_mul(NANOS_PER_MICRO)
 }
 
-/// Units that were debited at one place of a row, or what is left of them.
+/// Units that were debited at one place of a row, or what is left of them. Those that were debited ahead may be used
+/// before their sub-bucket begins: they count for longer then, not for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     generation: i64,
     at: RowTime,
-    from: OwnTime,
     until: OwnTime,
     left: Need,
     given: Need,
@@ -61,7 +61,6 @@ impl Stock {
         Self {
             generation: answer.row.generation(),
             at: part.at,
-            from: exchange.surely_past(part.at),
             until: exchange.surely_before(part.end).min(lease),
             left: part.units,
             given: part.units,
@@ -80,12 +79,6 @@ impl Stock {
     #[must_use]
     pub fn generation(&self) -> i64 {
         self.generation
-    }
-
-    /// From when on they may be used.
-    #[must_use]
-    pub fn from(&self) -> OwnTime {
-        self.from
     }
 
     /// From then on they may not be used any more.
@@ -109,7 +102,7 @@ impl Stock {
     /// Whether so much is left and may be used at `now`.
     #[must_use]
     pub fn has(&self, need: Need, now: OwnTime) -> bool {
-        (self.from..self.until).contains(&now)
+        now < self.until
             && (!self.limits_requests || need.requests <= self.left.requests)
             && (!self.limits_tokens || need.tokens <= self.left.tokens)
     }

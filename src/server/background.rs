@@ -50,6 +50,9 @@ pub(super) fn spawn(
     let flushing = flush_uses(parts.authorizer.clone(), store.clone(), stages.clone());
     supervisor.spawn_sure("flushing counts", Stage::Answered, flushing);
     supervisor.spawn_sure("adding up counts", Stage::Draining, add_up_uses(store.clone(), stages.clone()));
+    let answered = stages.clone().coming(Stage::Answered);
+    let leasing = parts.leases.clone().run(store.clone(), answered);
+    supervisor.spawn_sure("debiting rate limits", Stage::Answered, leasing);
     let following = health.clone().follow(store.clone(), stages.clone());
     supervisor.spawn("following the store", Stage::Closing, following);
     let purging = purge::run(parts.admin.clone(), stages.clone());

@@ -15,6 +15,7 @@ use crate::cache::{self, Bounds, KeyCache, Loader, LoaderSettings, QueueBounds, 
 use crate::clock::Clock;
 use crate::config::{Serve, Tokens};
 use crate::grpc::convert::authorize::describe;
+use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::storage::{StorageError, Store, peppers};
 use crate::token::{BcryptPool, Pepper, PepperId, Peppers, os_rng};
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     pub(super) authorizer: Authorizer,
     pub(super) cache: Arc<KeyCache>,
     pub(super) replicas: Arc<Replicas>,
+    pub(super) leases: Leases,
     loader: Loader,
 }
 
@@ -42,6 +44,7 @@ impl Parts {
     ) -> Result<Self, ServerError> {
         let tokens = &config.tokens;
         let peppers = Arc::new(peppers(store, tokens).await?);
+        let leases = Leases::new(config.decisions.without_store(), Arc::clone(&metrics.leases));
         let cache = KeyCache::new(cache::Settings {
             bounds: Bounds {
                 entries: config.cache.keys,
@@ -51,6 +54,7 @@ impl Parts {
             observe: config.decisions.observe,
             describe,
             refresh: config.cache.refresh,
+            leases: leases.clone(),
             metrics: Arc::clone(&metrics.cache),
         });
         let replicas = Replicas::new(
@@ -87,7 +91,7 @@ impl Parts {
             },
         );
         let admin = admin_with(store, tokens, peppers, clock, metrics, Arc::clone(&replicas));
-        Ok(Self { admin, authorizer, cache, replicas, loader })
+        Ok(Self { admin, authorizer, cache, replicas, leases, loader })
     }
 
     /// Brings so many keys into memory. The service answers without them too: they are loaded when they are used.

@@ -228,6 +228,11 @@ impl Store {
         result
     }
 
+    /// Counts a transaction on a connection beside the pool.
+    pub(super) fn took(&self, name: &'static str, kind: Kind, took: Duration) {
+        self.metrics.took(name, kind, took);
+    }
+
     /// A transaction, from its wait to its end.
     async fn transact<R, E, F>(&self, began: Instant, f: F) -> Result<R, E>
     where

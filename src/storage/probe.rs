@@ -15,7 +15,7 @@ use super::pool::Session;
 use super::{StorageError, schema};
 
 /// The tables, each with the rights on it that the service needs.
-pub const TABLES: [(&str, &[&str]); 15] = [
+pub const TABLES: [(&str, &[&str]); 16] = [
     ("owners", &CHANGE),
     ("api_keys", &CHANGE),
     ("key_secrets", &CHANGE),
@@ -31,6 +31,7 @@ pub const TABLES: [(&str, &[&str]); 15] = [
     ("pending_uses", &CHANGE),
     ("schema_compatibility", &["SELECT"]),
     ("replicas", &CHANGE),
+    ("limit_counters", &CHANGE),
 ];
 const CHANGE: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const APPEND: [&str; 2] = ["SELECT", "INSERT"];
@@ -102,7 +103,7 @@ pub async fn read_nothing(session: &mut Session) -> Result<(), StorageError> {
 }
 
 /// One for each table. They have nothing to bind.
-fn queries() -> [String; 15] {
+fn queries() -> [String; 16] {
     fn of(query: impl QueryFragment<Pg>) -> String {
         // What diesel writes behind it about binds is a comment in SQL.
         format!("{}\n", debug_query::<Pg, _>(&query))
@@ -124,6 +125,7 @@ fn queries() -> [String; 15] {
         of(schema::pending_uses::table.filter(nothing())),
         of(schema::schema_compatibility::table.filter(nothing())),
         of(schema::replicas::table.filter(nothing())),
+        of(schema::limit_counters::table.filter(nothing())),
     ]
 }
 

@@ -35,7 +35,7 @@ pub async fn lock_due_keys(
     Ok(due.into_iter().filter_map(KeyId::new).collect())
 }
 
-/// Removes locked keys with their secrets, digests and budgets. Their usage stays: it is what their owners
+/// Removes locked keys with their secrets, digests, counters of limits and budgets. Their usage stays: it is what their owners
 /// have spent, and what tells an import that the ids are used up.
 ///
 /// # Errors
@@ -44,6 +44,15 @@ pub async fn delete_keys(connection: &mut AsyncPgConnection, keys: &[KeyId]) -> 
     let ids: Vec<i64> = keys.iter().map(|key| key.get()).collect();
     // Secrets and digests go with their key.
     diesel::delete(api_keys::table.filter(api_keys::key_id.eq_any(&ids))).execute(connection).await?;
+    // Locked in the order of everybody who locks them.
+    diesel::sql_query(
+        "DELETE FROM limit_counters WHERE kind = 0 AND subject_id = ANY (ARRAY( \
+             SELECT subject_id FROM limit_counters WHERE kind = 0 AND subject_id = ANY ($1) \
+             ORDER BY subject_id FOR UPDATE))",
+    )
+    .bind::<Array<BigInt>, _>(&ids)
+    .execute(connection)
+    .await?;
     let gone: Vec<i64> = diesel::delete(budgets::table.filter(budgets::key_id.eq_any(&ids)))
         .returning(budgets::budget_id)
         .get_results(connection)

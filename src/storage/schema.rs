@@ -192,6 +192,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    limit_counters (kind, subject_id) {
+        kind -> Int2,
+        subject_id -> Int8,
+        row_time -> Int8,
+        generation -> Int8,
+        counters -> Bytea,
+    }
+}
+
 diesel::joinable!(key_digests -> key_secrets (secret_id));
 diesel::joinable!(key_secrets -> api_keys (key_id));
 diesel::allow_tables_to_appear_in_same_query!(

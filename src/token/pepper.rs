@@ -5,6 +5,8 @@
 //! the id and a fingerprint of the secret, so that a pepper that was lost and made anew under its old id is not
 //! taken for the old one (which would refuse every token that has a digest).
 //!
+//! Keys for other purposes are derived from peppers, so that one kind of secret is to be kept.
+//!
 //! What does not belong here: where peppers come from (a file: `pepper_file.rs`; the database: storage).
 
 use std::fmt;
@@ -112,9 +114,8 @@ impl Pepper {
         Self::keyed(id, secret.as_slice())
     }
 
-    #[expect(clippy::expect_used, reason = "RFC 2104 hashes long keys and pads short ones: none is refused")]
     fn keyed(id: PepperId, secret: &[u8]) -> Self {
-        let keyed = Hmac::new_from_slice(secret).expect("HMAC takes a key of any length");
+        let keyed = hmac_under(secret);
         Self { mark: PepperMark::of(&id, &keyed), id, secret: secret.to_vec().into(), keyed }
     }
 
@@ -137,6 +138,21 @@ impl Pepper {
         mac.update(token);
         Digest::new(mac.finalize().into_bytes().into())
     }
+
+    /// HMAC-SHA-256 under a key of its own for `purpose`, after that key has been mixed in.
+    ///
+    /// `purpose` is shorter than any token, or somebody's token would have that key as its digest.
+    pub(super) fn derived(&self, purpose: &'static [u8]) -> Hmac<Sha256> {
+        let mut mac = self.keyed.clone();
+        mac.update(purpose);
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(mac.finalize().into_bytes().into());
+        hmac_under(key.as_slice())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "RFC 2104 hashes long keys and pads short ones: none is refused")]
+fn hmac_under(secret: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
 }
 
 impl fmt::Debug for Pepper {
@@ -196,7 +212,8 @@ impl Peppers {
         self.iter().map(|pepper| (&pepper.mark, pepper.digest(token))).collect()
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Pepper> {
+    /// All of them, the current one first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Pepper> {
         std::iter::once(&self.current).chain(&self.accepted)
     }
 }

@@ -1,4 +1,5 @@
-//! Deciding allocates nothing, whatever the outcome, for a request in its normal form.
+//! Deciding allocates nothing, whatever the outcome, for a request in its normal form; signing what was allowed, its
+//! text alone.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +8,10 @@ use chrono::DateTime;
 use keystile::policy::{
     AccessRequest, AccessRule, AddressPattern, CheckSet, EndpointPattern, KeyPolicy, KeySnapshot,
     NamePattern, Permission, Reason, Scope, evaluate,
+};
+use keystile::token::{
+    Authorization, AuthorizationIds, Charge, Charges, OwnerCharge, Pepper, PepperId, Peppers, fresh_id,
+    os_rng,
 };
 
 fn key() -> KeySnapshot {
@@ -85,4 +90,23 @@ fn a_path_in_another_spelling_costs_an_allocation() {
         assert_eq!(evaluate(&key, &request, DateTime::UNIX_EPOCH).denied, Some(Reason::ModelNotAllowed))
     });
     assert!(info.count_total > 0);
+}
+
+#[test]
+fn an_authorization_id_costs_one_allocation() {
+    let pepper = Pepper::generate(PepperId::parse("a").unwrap(), &mut os_rng());
+    let ids = AuthorizationIds::new(&Peppers::new(pepper, Vec::new()).unwrap());
+    let charge = Charge { generation: 1, at_micros: 0, tokens: 1000 };
+    let charges = Charges { key: Some(charge), owner: Some(OwnerCharge { user_id: 1, charge }) };
+    // A thread's first seeds its generator.
+    let mut id = fresh_id(DateTime::UNIX_EPOCH);
+    let made = measure(|| id = fresh_id(DateTime::UNIX_EPOCH));
+    assert_eq!(made.count_total, 0);
+    let authorization = Authorization { id, key_id: 7, is_reserved: true, charges };
+    for request_id in ["", "4f0c6f0e-8a5e-4d1c-9b7a-2f1b6f0e8a5e", &"x".repeat(128)] {
+        let mut text = String::new();
+        let info = measure(|| text = ids.sign(&authorization, request_id));
+        assert_eq!(info.count_total, 1, "{request_id:?}");
+        assert!(ids.verify(&text).is_ok());
+    }
 }

@@ -75,6 +75,7 @@ fn authorizer(token: &Token, proven: &ProvenKey) -> Authorizer {
         observe: CheckSet::EMPTY,
         describe,
         refresh: Duration::from_secs(600),
+        leases: keystile::leases::Leases::new(keystile::leases::WithoutStore::Refuse, Arc::default()),
         metrics: Arc::default(),
     });
     let here = ReadAt { epoch: Epoch::new(1, 1), revision: Revision::ZERO };
@@ -121,6 +122,7 @@ async fn a_warm_decision_takes_little_from_the_heap() {
         let question = Question {
             token: &request.token,
             access: access(&request, &asked),
+            tokens: 0,
             dry_run: false,
             freshness: asked.freshness,
         };
@@ -128,7 +130,8 @@ async fn a_warm_decision_takes_little_from_the_heap() {
             let view = authorizer.view().expect("memory is trusted");
             authorizer.authorize_now(view, &question).expect("memory knows the key")
         };
-        ShortAnswer::of(&response(outcome)).unwrap()
+        let id = authorizer.authorization_id(&outcome, &request.request_id);
+        ShortAnswer::of(&response(outcome, id)).unwrap()
     };
     // The first use of a thread makes what it keeps.
     let first = decide();

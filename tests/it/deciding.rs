@@ -222,26 +222,21 @@ async fn a_key_is_expired_from_the_very_instant_and_warns_a_week_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_limit_and_budget_that_is_not_enforced_is_named_and_none_is_shown() {
+async fn budgets_that_are_not_enforced_are_named_and_none_is_shown() {
     let app = App::start().await;
-    let windows =
-        |per_minute, per_hour, per_day| Some(pb::RateLimitWindows { per_minute, per_hour, per_day });
-    let limits =
-        pb::RateLimits { requests: windows(Some(0), None, Some(9)), tokens: windows(None, Some(5), None) };
-    let key = pb::Key { rate_limits: Some(limits), ..named() };
     let budget = |period: pb::budget::Period| pb::Budget {
         limit_micros: Some(0),
         period: period.into(),
         ..Default::default()
     };
     let budgets = vec![budget(pb::budget::Period::Total), budget(pb::budget::Period::Monthly)];
-    let create = pb::CreateKeyRequest { key: Some(key), budgets, ..Default::default() };
-    let limited = app.keys().create_key(create).await.unwrap().into_inner().token;
-    let (_, unlimited) = app.create_any().await;
+    let create = pb::CreateKeyRequest { key: Some(named()), budgets, ..Default::default() };
+    let with_budgets = app.keys().create_key(create).await.unwrap().into_inner().token;
+    let (_, without) = app.create_any().await;
     let named = async |token: &str| {
         let answer = app.ask(token, pb::AuthorizeRequest::default()).await;
-        assert_eq!(denial(&answer), None, "limits of 0 deny nothing yet");
-        assert!(answer.rate_limits.is_empty() && answer.budgets.is_empty());
+        assert_eq!(denial(&answer), None, "budgets of 0 deny nothing yet");
+        assert!(answer.budgets.is_empty());
         let messages = answer.warnings.into_iter().map(|warning| {
             assert_eq!(warning.kind(), Kind::NotEnforced);
             let (name, rest) = warning.message.split_once(' ').unwrap();
@@ -250,21 +245,19 @@ async fn each_limit_and_budget_that_is_not_enforced_is_named_and_none_is_shown()
         });
         messages.collect::<Vec<_>>()
     };
-    assert_eq!(named(&limited).await, ["key.rate_limits", "budgets"]);
-    assert!(named(&unlimited).await.is_empty());
+    assert_eq!(named(&with_budgets).await, ["budgets"]);
+    assert!(named(&without).await.is_empty());
 
-    let (_, of_limited_owner) = app.create_any().await;
+    let (_, of_owner) = app.create_any().await;
     app.database
         .sql(
-            "INSERT INTO owners (user_id, requests_per_hour, tokens_per_day, revision, created_at, updated_at) \
-             VALUES (1, 3, 4, 0, now(), now()); \
-             INSERT INTO budgets (user_id, display_name, limit_micros, period, is_hard, \
+            "INSERT INTO budgets (user_id, display_name, limit_micros, period, is_hard, \
                  default_estimate_micros, require_estimate, revision, created_at, updated_at) \
              VALUES (1, '', 5, 'weekly', true, 0, false, 0, now(), now()), \
                  (2, '', 5, 'weekly', true, 0, false, 0, now(), now())",
         )
         .await;
     // Not one of the keys in memory, which are not read again because somebody wrote into the database.
-    assert_eq!(named(&of_limited_owner).await, ["owner.rate_limits", "budgets"]);
+    assert_eq!(named(&of_owner).await, ["budgets"]);
     app.stop().await;
 }

@@ -128,6 +128,7 @@ async fn loader(database: &TestDatabase) -> (Store, Arc<KeyCache>, Loader) {
         observe: CheckSet::EMPTY,
         describe: |_| Box::default(),
         refresh: Duration::from_secs(600),
+        leases: keystile::leases::Leases::new(keystile::leases::WithoutStore::Refuse, Arc::default()),
         metrics: Arc::default(),
     });
     let pepper = Pepper::generate(PepperId::parse("test").unwrap(), &mut os_rng());

@@ -33,6 +33,7 @@ mod harness;
 mod hostile;
 mod import;
 mod life;
+mod limits;
 mod listing;
 mod lists_by_index;
 mod loading;

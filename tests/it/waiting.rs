@@ -101,6 +101,7 @@ impl Deciding {
             observe: CheckSet::EMPTY,
             describe,
             refresh: Duration::from_secs(600),
+            leases: keystile::leases::Leases::new(keystile::leases::WithoutStore::Refuse, Arc::default()),
             metrics: Arc::default(),
         });
         let pepper = Pepper::generate(PepperId::parse("test").unwrap(), &mut os_rng());
@@ -152,7 +153,7 @@ impl Deciding {
 
     /// The token has its digest, which leads to its key without bcrypt.
     async fn give_digest(&self) {
-        self.authorizer.authorize(question()).await.unwrap();
+        self.authorizer.authorize(&question()).await.unwrap();
         self.begin_anew().await;
     }
 
@@ -198,7 +199,7 @@ async fn whoever_proves(check: impl AsyncFn(&Deciding, &str, Way)) {
 /// The same of a key that is in memory, and is read whole from the store.
 async fn whoever_reads_the_key_itself(check: impl AsyncFn(&Deciding, &str, Way)) {
     let deciding = Deciding::new().await;
-    deciding.authorizer.authorize(question()).await.unwrap();
+    deciding.authorizer.authorize(&question()).await.unwrap();
     check(&deciding, HOLD_LOADS, Way::Introspect).await;
 }
 
@@ -206,6 +207,7 @@ fn question() -> Question<'static> {
     Question {
         token: TOKEN.as_bytes(),
         access: AccessRequest::default(),
+        tokens: 0,
         dry_run: true,
         freshness: Freshness::NONE,
     }

@@ -59,6 +59,6 @@ impl EchoSide {
 
     /// Whose CPU time is read.
     pub fn meter(&self) -> Meter {
-        Meter { server: self.server.pid(), postmaster: None }
+        Meter { servers: vec![self.server.pid()], postmaster: None }
     }
 }

@@ -135,7 +135,7 @@ async fn both(
     flood: &Load,
     meter: &crate::cpu::Meter,
 ) -> std::result::Result<[Round; 2], Failure> {
-    let rounds = measure(plan, &[good.clone(), flood.clone()], *meter).await?;
+    let rounds = measure(plan, &[good.clone(), flood.clone()], meter.clone()).await?;
     rounds.try_into().map_err(|_| Failure::Unusable("there are not two rounds"))
 }
 

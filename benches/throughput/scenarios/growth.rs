@@ -71,7 +71,7 @@ async fn by_keys<'a>(plan: &Plan) -> Result<Vec<Point<'a>>, Failure> {
         let tokens = Arc::new(all);
         let target = zipf(plan, &subject, &gateway, &tokens, *size)?;
         try_out(&target).await?;
-        points.push(point(plan, ("keys", "keystile", *size), &target, CONNECTIONS, subject.meter()).await?);
+        points.push(point(plan, ("keys", "keystile", *size), &target, CONNECTIONS, &subject.meter()).await?);
         drop(target);
         all = Arc::into_inner(tokens).ok_or(Failure::Unusable("tokens are still in use"))?;
     }
@@ -105,9 +105,9 @@ async fn by_connections<'a>(plan: &Plan) -> Result<(Vec<Point<'a>>, Vec<Point<'a
     let numbers = if plan.quick { QUICK_CONNECTIONS.as_slice() } else { GROWING_CONNECTIONS.as_slice() };
     for number in numbers {
         let of = ("connections", "keystile", *number);
-        of_keystile.push(point(plan, of, &target, *number, subject.meter()).await?);
+        of_keystile.push(point(plan, of, &target, *number, &subject.meter()).await?);
         let of = ("connections", "echo", *number);
-        of_echo.push(point(plan, of, &echo.target, *number, echo.meter()).await?);
+        of_echo.push(point(plan, of, &echo.target, *number, &echo.meter()).await?);
     }
     Ok((of_keystile, of_echo))
 }
@@ -117,19 +117,19 @@ async fn point<'a>(
     (by, server, at): (&'a str, &'a str, usize),
     target: &Target,
     connections: usize,
-    meter: Meter,
+    meter: &Meter,
 ) -> Result<Point<'a>, Failure> {
     let load = Load::closed(target, connections, plan.streams);
     let mut closed = Vec::new();
     for _ in 0..plan.pairs {
-        closed.push(measure_one(plan, &load, meter).await?);
+        closed.push(measure_one(plan, &load, meter.clone()).await?);
     }
     let closed = Side::of(&closed)?;
     let half = closed.rps.median / 2.0;
     let load = Load::open(target, connections, half);
     let mut open = Vec::new();
     for _ in 0..plan.pairs {
-        open.push(measure_one(plan, &load, meter).await?);
+        open.push(measure_one(plan, &load, meter.clone()).await?);
     }
     let open_per_second = half.round();
     let point = Point { by, server, at, closed, open_per_second, open: Side::of(&open)? };

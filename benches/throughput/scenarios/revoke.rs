@@ -16,7 +16,6 @@ use tokio::time::sleep;
 use crate::admin::Admin;
 use crate::call::{Call, End};
 use crate::client::{Target, ask, connect, try_out, within};
-use crate::cpu::Meter;
 use crate::database::{Database, Written};
 use crate::drive::{Drive, Load};
 use crate::failure::Failure;
@@ -62,7 +61,7 @@ struct Asked {
 /// What kept it from being measured; that a revoked key was allowed.
 pub async fn run(plan: &Plan) -> std::result::Result<(), Failure> {
     let replicas = Replicas::start(REPLICAS).await?;
-    let first = replicas.servers.first().ok_or(Failure::Unusable("there is no replica"))?;
+    let first = replicas.first()?;
     let gateway = Gateway::make(first.address(), replicas.administrator.expose()).await?;
     let mut database = Database::open(&replicas.url()?).await?;
     let written = database.write(gateway.key_id, plan.size(1_000, 20)).await?;
@@ -75,14 +74,13 @@ pub async fn run(plan: &Plan) -> std::result::Result<(), Failure> {
     }
     let most: Vec<Load> =
         targets.iter().map(|target| Load::closed(target, CONNECTIONS, plan.streams)).collect();
-    let meter = Meter { server: first.pid(), postmaster: Some(replicas.postmaster.pid) };
     let answered = |rounds: Vec<Round>| rounds.iter().map(|round| round.rps).sum::<f64>();
-    let most = answered(measure(plan, &most, meter).await?) / float(REPLICAS);
+    let most = answered(measure(plan, &most, replicas.meter()).await?) / float(REPLICAS);
     let at_rate =
         |rate| targets.iter().map(|target| Load::open(target, CONNECTIONS, rate)).collect::<Vec<_>>();
     // Calls that come one by one cost more than those of a closed loop, which come together: what is answered of too many
     // is what can be done.
-    let most = answered(measure(plan, &at_rate(most), meter).await?) / float(REPLICAS);
+    let most = answered(measure(plan, &at_rate(most), replicas.meter()).await?) / float(REPLICAS);
     let each = most / 2.0;
     let loads = at_rate(each);
     let mut drive = Drive::start(plan.threads, &loads).await;

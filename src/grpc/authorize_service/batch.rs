@@ -5,7 +5,9 @@ use std::time::Instant;
 use tokio::task::{JoinSet, coop};
 use tonic::Status;
 
-use super::{AuthorizeApi, Decided, rpc_status};
+use super::line::{Line, Turn};
+use super::{AuthorizeApi, Decided, Now, rpc_status};
+use crate::authorize::Waiting;
 use crate::grpc::error;
 use crate::grpc::pb;
 use crate::grpc::pb::batch_authorize_response::{Item, item};
@@ -13,6 +15,14 @@ use crate::{call, clock};
 
 /// So many requests of a batch wait at once: they are loaded together, and half of what may wait for bcrypt.
 const WIDTH: usize = 128;
+
+/// A request that has to be waited for.
+struct Late {
+    position: usize,
+    request: pb::AuthorizeRequest,
+    waiting: Option<Waiting>,
+    turn: Option<Turn>,
+}
 
 impl AuthorizeApi {
     /// Decides requests, each by itself; answers in their order. No revision is waited for beyond `wait_end`.
@@ -23,13 +33,20 @@ impl AuthorizeApi {
     ) -> Result<pb::BatchAuthorizeResponse, Status> {
         let mut items = Vec::with_capacity(requests.len());
         let mut rest = Vec::new();
+        let mut line = Line::default();
         for (position, request) in requests.into_iter().enumerate() {
             // A long batch lets the others of this thread have their turns.
             coop::consume_budget().await;
-            let decided = self.authorizer.view().and_then(|view| self.decide_now(view, &request));
-            if decided.is_none() {
-                rest.push((position, request));
-            }
+            let view = self.authorizer.view().filter(|_| !line.has(&request.token));
+            let now = view.map_or(Now::Waits(None), |view| self.decide_now(view, &request));
+            let decided = match now {
+                Now::Decided(decided) => Some(decided),
+                Now::Waits(waiting) => {
+                    let turn = waiting.is_none().then(|| line.join(&request.token));
+                    rest.push(Late { position, request, waiting, turn });
+                    None
+                }
+            };
             items.push(Item { result: decided.map(result) });
         }
         if !rest.is_empty() {
@@ -41,7 +58,7 @@ impl AuthorizeApi {
     /// Decides what has to be waited for. The batch waits once for a store out of reach, and once for its revisions.
     async fn wait_for(
         &self,
-        requests: Vec<(usize, pb::AuthorizeRequest)>,
+        requests: Vec<Late>,
         wait_end: Instant,
         items: &mut [Item],
     ) -> Result<(), Status> {
@@ -50,7 +67,7 @@ impl AuthorizeApi {
         let mut running = JoinSet::new();
         loop {
             while running.len() < WIDTH
-                && let Some((position, request)) = waiting.next()
+                && let Some(Late { position, request, waiting, mut turn }) = waiting.next()
             {
                 if let Some(status) = &outage {
                     set(items, position, Err(status.clone()));
@@ -58,8 +75,11 @@ impl AuthorizeApi {
                 }
                 let api = self.clone();
                 let deciding = async move {
+                    if let Some(turn) = &mut turn {
+                        turn.come().await;
+                    }
                     let wait_max = wait_end.saturating_duration_since(clock::monotonic_now());
-                    (position, api.decide(&request, wait_max).await)
+                    (position, api.decide_late(waiting, &request, wait_max).await)
                 };
                 running.spawn_on(call::inherit(deciding), &self.streams.background);
             }

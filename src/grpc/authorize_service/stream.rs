@@ -18,7 +18,8 @@ use tokio::task::{JoinSet, coop};
 use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
-use super::{AuthorizeApi, Decided, REVISION_WAIT_MAX, rpc_status, wait_within};
+use super::line::Line;
+use super::{AuthorizeApi, Decided, Now, REVISION_WAIT_MAX, rpc_status, wait_within};
 use crate::authorize::KnownCaller;
 use crate::grpc::closing::Closing;
 use crate::grpc::error::{self, ErrorReason, invalid_request};
@@ -50,6 +51,7 @@ pub struct Deciding {
     /// What had to be waited for.
     waiting: JoinSet<Done>,
     waiting_bytes: usize,
+    line: Line,
     cut_short: Ending<Status>,
     closed: Ending<()>,
     /// Answers since what ends the stream was last looked for.
@@ -85,6 +87,7 @@ impl Deciding {
             requests,
             waiting: JoinSet::new(),
             waiting_bytes: 0,
+            line: Line::default(),
             cut_short,
             closed,
             unlooked: 0,
@@ -132,12 +135,16 @@ impl Deciding {
         let Some(request) = request else {
             return Some(answer(correlation_id, Err(no_request())));
         };
-        if judged
-            && let Some(view) = view
-            && let Some(decided) = self.api.decide_now(view, &request)
-        {
-            return Some(answer(correlation_id, decided));
+        let view = view.filter(|_| judged && !self.line.has(&request.token));
+        let waiting = match view.map(|view| self.api.decide_now(view, &request)) {
+            Some(Now::Decided(decided)) => return Some(answer(correlation_id, decided)),
+            Some(Now::Waits(waiting)) => waiting,
+            None => None,
+        };
+        if self.waiting.is_empty() {
+            self.line.clear();
         }
+        let mut turn = waiting.is_none().then(|| self.line.join(&request.token));
         let size = request.encoded_len();
         self.waiting_bytes = self.waiting_bytes.saturating_add(size);
         let (api, session, deadline) = (self.api.clone(), self.session.clone(), self.deadline);
@@ -149,7 +156,10 @@ impl Deciding {
                 Err(Refused::Gone(status)) => return (size, Err(status)),
                 Err(Refused::Unknown(status)) => return (size, Ok(answer(correlation_id, Err(status)))),
             }
-            let decided = api.decide(&request, wait_max(deadline)).await;
+            if let Some(turn) = &mut turn {
+                turn.come().await;
+            }
+            let decided = api.decide_late(waiting, &request, wait_max(deadline)).await;
             (size, Ok(answer(correlation_id, decided)))
         };
         self.waiting.spawn_on(call::inherit(deciding), &self.api.streams.background);

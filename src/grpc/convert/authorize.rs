@@ -9,13 +9,13 @@ use tonic::Status;
 
 use super::budgets;
 use super::keys::stored;
-use super::limits::rate_limits;
-use super::time::{read_duration, seconds, timestamp};
+use super::limits::{self, rate_limits};
+use super::time::{self, read_duration, timestamp};
 use crate::authorize::{FilterOutcome, Freshness, Introspection, Outcome, Warning, WarningKind};
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
-    AccessRequest, Budget, Dimension, DimensionSet, NAME_BYTES_MAX, Permission, RateLimits, Reason, Revision,
+    AccessRequest, Budget, Dimension, DimensionSet, NAME_BYTES_MAX, Permission, Reason, Revision,
     is_literal_scope,
 };
 use crate::storage::secrets::ProvenKey;
@@ -225,19 +225,19 @@ fn verdict(denied: Option<Reason>) -> (i32, i32, i32) {
 
 /// The answer to Authorize.
 #[must_use]
-pub fn response(outcome: Outcome) -> pb::AuthorizeResponse {
+pub fn response(outcome: Outcome, authorization_id: Option<String>) -> pb::AuthorizeResponse {
     let (decision, denied, http_status) = verdict(outcome.denied);
     pb::AuthorizeResponse {
         decision,
         reason: denied,
         message: outcome.message.into_owned(),
         http_status,
-        authorization_id: String::new(),
+        authorization_id: authorization_id.unwrap_or_default(),
         // Encoded already; empty is absent.
         key: outcome.key.map(|key| Bytes::copy_from_slice(key.shown())).unwrap_or_default(),
-        rate_limits: Vec::new(),
+        rate_limits: outcome.limits.iter().map(limits::status).collect(),
         budgets: Vec::new(),
-        retry_after: None,
+        retry_after: outcome.retry_after.map(time::duration),
         warnings: warnings(outcome.warnings),
         observed_reason: reason(outcome.observed).into(),
         revision: outcome.revision.get(),
@@ -272,6 +272,7 @@ fn warnings(warnings: Vec<Warning>) -> Vec<pb::Warning> {
     let kind = |kind| match kind {
         WarningKind::KeyExpiresSoon => pb::warning::Kind::KeyExpiresSoon,
         WarningKind::OldTokenInGrace => pb::warning::Kind::OldTokenInGrace,
+        WarningKind::LocalLimits => pb::warning::Kind::LocalLimits,
         WarningKind::NotEnforced => pb::warning::Kind::NotEnforced,
     };
     let message = |warning: Warning| pb::Warning {
@@ -309,7 +310,7 @@ pub fn introspection(view: Introspection) -> pb::IntrospectKeyResponse {
     });
     pb::IntrospectKeyResponse {
         owner_rate_limits: view.key.as_ref().map(|(facts, _)| rate_limits(facts.owner_rate_limits)),
-        rate_limits: view.key.as_ref().map(|(facts, _)| limits(facts)).unwrap_or_default(),
+        rate_limits: view.limits.iter().map(limits::status).collect(),
         budgets: view.budgets.iter().map(budget_status).collect(),
         warnings: warnings(view.warnings),
         revision: view.revision.get(),
@@ -320,25 +321,6 @@ pub fn introspection(view: Introspection) -> pb::IntrospectKeyResponse {
 
 fn is_of_key(budget: &Budget) -> bool {
     matches!(budget.subject, crate::policy::BudgetSubject::Key(_))
-}
-
-fn limits(facts: &ProvenKey) -> Vec<pb::RateLimitStatus> {
-    use pb::rate_limit_status::{Metric, Subject};
-    let of = |subject: Subject, limits: RateLimits| {
-        [(Metric::Requests, limits.requests), (Metric::Tokens, limits.tokens)].into_iter().flat_map(
-            move |(metric, windows)| {
-                windows.iter().map(move |(_, length, limit)| pb::RateLimitStatus {
-                    metric: metric.into(),
-                    window: Some(seconds(length)),
-                    limit,
-                    remaining: None,
-                    reset_after: None,
-                    subject: subject.into(),
-                })
-            },
-        )
-    };
-    of(Subject::Key, facts.key.rate_limits).chain(of(Subject::Owner, facts.owner_rate_limits)).collect()
 }
 
 fn budget_status(budget: &Budget) -> pb::BudgetStatus {

@@ -1,7 +1,9 @@
 //! Rate limits.
 
+use super::time;
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
+use crate::limits::{LimitStatus, Metric, Whose, Window};
 use crate::policy::{RATE_LIMIT_MAX, RateLimits, RateWindows};
 
 /// Rate limits for a message.
@@ -13,6 +15,38 @@ pub fn rate_limits(limits: RateLimits) -> pb::RateLimits {
         per_day: windows.per_day,
     };
     pb::RateLimits { requests: Some(windows(limits.requests)), tokens: Some(windows(limits.tokens)) }
+}
+
+/// How a limit stands.
+#[must_use]
+pub fn status(status: &LimitStatus) -> pb::RateLimitStatus {
+    use pb::rate_limit_status as status_pb;
+    let LimitStatus { whose, limit, most, remaining, reset_after } = *status;
+    let metric = match limit.metric {
+        Metric::Requests => status_pb::Metric::Requests,
+        Metric::Tokens => status_pb::Metric::Tokens,
+    };
+    let subject = match whose {
+        Whose::Keys => status_pb::Subject::Key,
+        Whose::Owners => status_pb::Subject::Owner,
+    };
+    pb::RateLimitStatus {
+        metric: metric.into(),
+        window: Some(time::seconds(window_seconds(limit.window))),
+        limit: most,
+        remaining: Some(remaining),
+        reset_after: Some(time::duration(reset_after)),
+        subject: subject.into(),
+    }
+}
+
+/// What a window is called by.
+const fn window_seconds(window: Window) -> i64 {
+    match window {
+        Window::Minute => 60,
+        Window::Hour => 3_600,
+        Window::Day => 86_400,
+    }
 }
 
 /// Rate limits from a message.

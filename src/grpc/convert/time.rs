@@ -23,6 +23,13 @@ pub fn seconds(seconds: i64) -> Duration {
     Duration { seconds, nanos: 0 }
 }
 
+/// A length of time for a message; what protobuf cannot say is as long as it can.
+#[must_use]
+pub fn duration(time: std::time::Duration) -> Duration {
+    let nanos = i32::try_from(time.subsec_nanos()).unwrap_or(999_999_999);
+    Duration { seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), nanos }
+}
+
 /// A time from a message, cut to microseconds (what the store keeps).
 pub fn read_timestamp(
     violations: &mut Violations,

@@ -77,11 +77,15 @@ impl ShortAuthorize {
         let question = Question {
             token: &request.token,
             access: convert::access(&request, &asked),
+            tokens: request.estimated_tokens.unwrap_or_default(),
             dry_run: request.dry_run,
             freshness: asked.freshness,
         };
         let (mut answer, refused) = match self.authorizer.authorize_now(view, &question) {
-            Some(outcome) => (ShortAnswer::of(&convert::response(outcome))?, None),
+            Some(outcome) => {
+                let id = self.authorizer.authorization_id(&outcome, &request.request_id);
+                (ShortAnswer::of(&convert::response(outcome, id))?, None)
+            }
             None if self.authorizer.sheds(&question, caller.asker) => {
                 let status = error::authorize(LoadError::InVain.into());
                 (ShortAnswer::refusal(status), Some(ErrorReason::Overloaded))

@@ -173,21 +173,22 @@ fn where_much_is_free_the_rest_waits_for_a_question() {
 }
 
 #[test]
-fn units_of_the_next_sub_bucket_wait_for_it() {
+fn units_of_the_next_sub_bucket_may_be_used_before_it_begins() {
     let (mut store, mut holding) = (Store::new(per_minute(10_000)), Holding::default());
     let now = 12 * SECOND - SECOND / 5;
     store.fill(&mut holding, requests(100), now - SECOND / 10);
     (0..100).for_each(|_| assert!(take(&mut holding, requests(1), now).is_some()));
+    assert!(holding.claims_renewal(now));
     let (ask, drops) = holding.ask(Need::default(), now);
     let answer = store.visit(&ask, now + SECOND / 20);
     let stocks = holding.answered(&answer, now, now + SECOND / 10, Need::default());
     let [Some(here), Some(next)] = stocks else { panic!("{answer:?}") };
-    assert_eq!((here.from(), here.until()), (now + SECOND / 10, now + 3 * SECOND / 20));
-    assert_eq!((next.from(), next.until()), (12 * SECOND + SECOND / 20, now + SECOND));
+    assert_eq!((here.until(), next.until()), (now + 3 * SECOND / 20, now + SECOND));
     assert_eq!(next.at(), Window::Minute.end(Window::Minute.bucket(here.at())));
     holding.keep([None, Some(next)], drops, now + SECOND / 10);
-    assert!(take(&mut holding, requests(1), 12 * SECOND).is_none());
-    assert!(take(&mut holding, requests(1), 12 * SECOND + SECOND / 20).is_some());
+    assert!(take(&mut holding, requests(1), now + SECOND / 10).is_some());
+    assert!(take(&mut holding, requests(1), now + SECOND - 1).is_some());
+    assert!(take(&mut holding, requests(1), now + SECOND).is_none());
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn a_refusal_is_remembered_until_there_may_be_room() {
     store.fill(&mut holding, requests(5), now);
     assert!(take(&mut holding, requests(5), now).is_some());
     let Want::Refused(refusal) = holding.want(requests(1), now) else { panic!("it is not refused") };
-    assert_eq!(refusal.retry_after(now).unwrap().as_secs(), 62);
+    assert_eq!(refusal.retry_after(Need::request(1), now).unwrap().as_secs(), 62);
     assert!(!holding.is_idle(now + SECOND - 1) && !holding.claims_renewal(now));
     assert!(matches!(holding.want(requests(1), now + SECOND - 1), Want::Refused(_)));
     assert_eq!(holding.want(requests(1), now + SECOND), Want::Ask);
@@ -225,7 +226,10 @@ fn a_refusal_of_tokens_leaves_room_for_fewer() {
     let (ask, drops) = holding.ask(Need::request(20), now);
     let answer = store.visit(&ask, now);
     let stocks = holding.answered(&answer, now, now, Need::request(20));
-    assert_eq!(holding.refusal(Need::request(20), &answer).and_then(|it| it.retry_after(now)), None);
+    assert_eq!(
+        holding.refusal(Need::request(20), &answer).and_then(|it| it.retry_after(Need::request(20), now)),
+        None
+    );
     holding.keep(stocks, drops, now);
     assert!(matches!(holding.want(Need::request(3), now), Want::Refused(_)));
     assert!(matches!(holding.want(Need::request(2), now), Want::Here(_)));

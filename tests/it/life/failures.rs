@@ -99,7 +99,7 @@ async fn missing_rights_are_all_named() {
     let url = as_new_role(&database, "life_reader").await;
     let read = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO life_reader; \
                 GRANT INSERT, UPDATE, DELETE ON owners, api_keys, key_secrets, key_digests, key_usage, budgets, \
-                budget_periods, idempotent_requests, pending_uses, replicas TO life_reader; GRANT INSERT ON change_log, peppers TO life_reader";
+                budget_periods, idempotent_requests, pending_uses, replicas, limit_counters TO life_reader; GRANT INSERT ON change_log, peppers TO life_reader";
     database.sql(read).await;
     let (code, told) = refusal(&[("KEYSTILE_DATABASE_URL", &url)]);
     let expected = "the database role life_reader lacks rights: DELETE on audit_events, INSERT on audit_events, \

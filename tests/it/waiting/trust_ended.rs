@@ -36,7 +36,7 @@ async fn what_was_read_for_a_key_itself_when_the_trust_has_ended_is_not_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_for_a_key_itself_in_another_epoch_is_not_told() {
     let deciding = Deciding::new().await;
-    deciding.authorizer.authorize(question()).await.unwrap();
+    deciding.authorizer.authorize(&question()).await.unwrap();
     let call = Way::Introspect.go(deciding.authorizer.clone());
     let elsewhere = ReadAt { epoch: Epoch::new(1, 2), ..deciding.head().await };
     let moved = async || {

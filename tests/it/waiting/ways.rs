@@ -34,7 +34,7 @@ impl Way {
     pub async fn go(self, authorizer: Authorizer) -> End {
         let token = TOKEN.as_bytes();
         match self {
-            Self::Authorize => authorizer.authorize(question()).await.map(|it| format!("{:?}", it.denied)),
+            Self::Authorize => authorizer.authorize(&question()).await.map(|it| format!("{:?}", it.denied)),
             Self::FilterModels => {
                 let question = FilterQuestion {
                     token,

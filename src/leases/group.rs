@@ -1,0 +1,291 @@
+//! A group: questions of many subjects and the requests that wait for them, answered in one transaction.
+//!
+//! 1. [`Group::of`] sums up what is needed, by subject and in the order in which rows are locked.
+//! 2. Whoever has the rows' locks gives each row its question ([`Group::debit`]).
+//! 3. When the debits are on disk, [`Group::answer`] serves requests in the order of coming, from what was debited for
+//!    them; what is left is kept. Subjects whose row another held, and their requests, are [`Left`] for the other lane.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::charging::{Charged, NotCharged, Verdict};
+use super::held::{self, Held};
+use super::queue::{Waiter, Work};
+use super::status::{self, Refused};
+use crate::limits::{Answer, Ask, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn};
+use crate::storage::counters::Locked;
+
+/// A request that has waited for so long is not put in a queue again.
+const AGE_MAX: OwnTime = 1_000_000_000;
+
+/// A subject's question, and what came of it.
+#[derive(Debug)]
+struct Entry {
+    held: Arc<Held>,
+    ask: Ask,
+    /// Of the waiting requests, in their order.
+    needs: Vec<Need>,
+    /// Which answer may be kept.
+    drops: u64,
+    answer: Option<Answer>,
+    stocks: [Option<Stock>; 2],
+}
+
+impl Entry {
+    fn new(held: Arc<Held>, ask: Ask, drops: u64) -> Self {
+        Self { held, ask, needs: Vec::new(), drops, answer: None, stocks: [None, None] }
+    }
+}
+
+/// See above.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    entries: BTreeMap<Subject, Entry>,
+    waiters: Vec<Waiter>,
+}
+
+/// What a group could not answer, since another held the rows.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    waiters: Vec<Waiter>,
+    asks: Vec<(Arc<Held>, Ask, u64)>,
+}
+
+impl Left {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty() && self.asks.is_empty()
+    }
+
+    /// Of how many subjects the rows were held.
+    pub(super) fn len(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// The requests among it.
+    pub(super) fn into_waiters(self) -> Vec<Waiter> {
+        self.waiters
+    }
+
+    /// Takes what others have left besides.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.waiters.extend(more.waiters);
+        self.asks.extend(more.asks);
+    }
+}
+
+/// What a group has done.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// For the lane that waits for rows.
+    pub(super) left: Left,
+    /// To be put in the queue again.
+    pub(super) again: Vec<Waiter>,
+    /// Something is held of these now.
+    pub(super) active: Vec<Arc<Held>>,
+    pub(super) charged: u64,
+    pub(super) refused: u64,
+}
+
+impl Group {
+    /// The group of this work, and of what another lane has left.
+    pub(super) fn of(work: Work, left: Left) -> Self {
+        let mut group = Self { waiters: left.waiters, ..Self::default() };
+        group.waiters.extend(work.waiters);
+        for (held, ask, drops) in left.asks {
+            let ask = Ask { needed: Need::default(), ..ask };
+            match group.entries.get_mut(&held.subject()) {
+                Some(entry) => {
+                    entry.ask.ahead = entry.ask.ahead.plus(ask.ahead);
+                    entry.ask.returns.extend(ask.returns);
+                    // The older: what either asked for is kept only if nothing was dropped since.
+                    entry.drops = entry.drops.min(drops);
+                }
+                None => {
+                    let subject = held.subject();
+                    group.entries.insert(subject, Entry::new(held, ask, drops));
+                }
+            }
+        }
+        let mut needed: BTreeMap<Subject, (Arc<Held>, Vec<Need>)> = BTreeMap::new();
+        for held in work.due {
+            needed.entry(held.subject()).or_insert_with(|| (held, Vec::new()));
+        }
+        for waiter in &group.waiters {
+            for held in waiter.limited.both() {
+                let (_, needs) =
+                    needed.entry(held.subject()).or_insert_with(|| (Arc::clone(held), Vec::new()));
+                if !waiter.is_dry {
+                    needs.push(waiter.need);
+                }
+            }
+        }
+        let now = held::now();
+        for (subject, (held, needs)) in needed {
+            let sum = needs.iter().fold(Need::default(), |sum, need| sum.plus(*need));
+            let entry = group.entries.entry(subject).or_insert_with(|| {
+                let (ask, drops) = held.lock().ask(sum, now);
+                Entry::new(held, ask, drops)
+            });
+            entry.ask.needed = sum;
+            entry.needs = needs;
+        }
+        group
+    }
+
+    /// Whose rows it needs, in order.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Those of them that may have no row.
+    pub(super) fn new_subjects(&self) -> Vec<Subject> {
+        let new = self.entries.iter().filter(|(_, entry)| !entry.held.has_row());
+        new.map(|(subject, _)| *subject).collect()
+    }
+
+    /// Gives rows their questions, under their locks and at the time that was read then; answers of those that are to be
+    /// written.
+    pub(super) fn debit(&mut self, now: i64, rows: Vec<Locked>) {
+        for Locked { subject, row, terms } in rows {
+            let Some(entry) = self.entries.get_mut(&subject) else { continue };
+            match row {
+                Ok(row) => entry.answer = Some(answer_in_turn(row, now, terms, &entry.ask, &entry.needs)),
+                Err(error) => tracing::error!(error = %error, "counters of rate limits cannot be read"),
+            }
+        }
+    }
+
+    /// The rows that the debits have changed.
+    pub(super) fn changed(&self) -> Vec<(Subject, &Row)> {
+        let answers =
+            self.entries.iter().filter_map(|(subject, entry)| Some((*subject, entry.answer.as_ref()?)));
+        answers
+            .filter(|(_, answer)| answer.is_changed)
+            .map(|(subject, answer)| (subject, &answer.row))
+            .collect()
+    }
+
+    /// Serves who waits, when the debits are on disk.
+    pub(super) fn answer(mut self, sent: OwnTime, received: OwnTime) -> Served {
+        for entry in self.entries.values_mut() {
+            if let Some(answer) = &entry.answer {
+                entry.stocks = entry.held.lock().answered(answer, sent, received, entry.ask.needed);
+            }
+        }
+        let mut served = Served::default();
+        let mut verdicts = Vec::new();
+        for waiter in std::mem::take(&mut self.waiters) {
+            if let Some(verdict) = self.serve(waiter, &mut served) {
+                verdicts.push(verdict);
+            }
+        }
+        let now = held::now();
+        for entry in self.entries.into_values() {
+            let Entry { held, ask, drops, answer, stocks, needs: _ } = entry;
+            if answer.is_none() {
+                // Somebody holds it, or it is gone.
+                held.note_row(false);
+                served.left.asks.push((held, ask, drops));
+                continue;
+            }
+            held.note_row(true);
+            held.lock().keep(stocks, drops, now);
+            served.active.push(held);
+        }
+        // Whoever comes after them finds what is left in hand.
+        for (waiter, verdict) in verdicts {
+            waiter.limited.stops_waiting();
+            if let Err(Ok(Verdict::Charged(charged))) = waiter.answer.send(Ok(verdict)) {
+                // Nobody waits any more.
+                waiter.limited.put_back(&charged);
+            }
+        }
+        served
+    }
+
+    fn serve(&mut self, waiter: Waiter, served: &mut Served) -> Option<(Waiter, Verdict)> {
+        let mut subjects = waiter.limited.both().map(|held| held.subject());
+        if subjects.any(|it| self.entries.get(&it).is_none_or(|entry| entry.answer.is_none())) {
+            drop(subjects);
+            served.left.waiters.push(waiter);
+            return None;
+        }
+        drop(subjects);
+        let now = held::now();
+        let Some(verdict) = self.charge(&waiter, now) else {
+            if now.saturating_sub(waiter.since) < AGE_MAX {
+                served.again.push(waiter);
+            } else {
+                give_up(waiter);
+            }
+            return None;
+        };
+        match &verdict {
+            Verdict::Charged(_) => served.charged += 1,
+            Verdict::Refused(..) => served.refused += 1,
+        }
+        Some((waiter, verdict))
+    }
+
+    /// All of it or nothing; `None` where what was debited cannot be used any more.
+    fn charge(&mut self, waiter: &Waiter, now: OwnTime) -> Option<Verdict> {
+        let Waiter { limited, need, is_dry, .. } = waiter;
+        let mut refused: Option<Refused> = None;
+        let mut is_there = true;
+        for held in limited.both() {
+            let entry = self.entries.get(&held.subject())?;
+            let answer = entry.answer.as_ref()?;
+            // Nothing was debited for a request that uses nothing: what the row has left tells.
+            let holding = held.lock();
+            let has = holding.has(&entry.stocks, *need, now);
+            let has = has || *is_dry && answer.row.shortage(*need, &answer.terms).is_none();
+            if !has {
+                is_there = false;
+                if let Some(refusal) = holding.refusal(*need, answer) {
+                    refused = Some(Refused::by(held, &refusal, *need, now).longer(refused));
+                }
+            }
+        }
+        if let Some(refused) = refused {
+            return Some(Verdict::Refused(refused, statuses(waiter, now)));
+        }
+        if !is_there {
+            return None;
+        }
+        let mut charged = Charged::default();
+        if !is_dry {
+            charged.of_key = self.take(limited.of_key(), *need, now);
+            charged.of_owner = self.take(limited.of_owner(), *need, now);
+        }
+        charged.statuses = statuses(waiter, now);
+        Some(Verdict::Charged(charged))
+    }
+
+    fn take(&mut self, held: Option<&Arc<Held>>, need: Need, now: OwnTime) -> Option<Taken> {
+        let held = held?;
+        let stocks = &mut self.entries.get_mut(&held.subject())?.stocks;
+        held.lock().take_late(stocks, need, now)
+    }
+
+    /// The group has failed: nobody knows whether anything was debited. Gives back who waited.
+    pub(super) fn failed(self) -> Vec<Waiter> {
+        self.waiters
+    }
+}
+
+fn statuses(waiter: &Waiter, now: OwnTime) -> Vec<LimitStatus> {
+    let mut statuses = Vec::new();
+    for held in waiter.limited.both() {
+        status::add(&mut statuses, held, &held.lock(), now);
+    }
+    statuses
+}
+
+/// Answers a request that cannot be charged by the store.
+pub(super) fn give_up(waiter: Waiter) {
+    waiter.limited.stops_waiting();
+    let answer = waiter.limited.without_store(waiter.need, waiter.is_dry);
+    // Whoever does not wait any more needs no answer, and nothing of the store's was charged.
+    let _unheard: Result<(), Result<Verdict, NotCharged>> = waiter.answer.send(answer);
+}
