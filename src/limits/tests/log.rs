@@ -127,6 +127,11 @@ impl Log {
             }
         }
         for (_, items) in &mut countings {
+            let all: i128 = items.iter().map(|item| i128::from(item.units)).sum();
+            let of_debit = |item: &Item| self.debits[item.debit].terms.get(limit);
+            if items.iter().filter_map(of_debit).min().is_none_or(|least| all <= i128::from(least)) {
+                continue;
+            }
             items.sort_by_key(|item| item.time);
             for last in 0..items.len() {
                 self.check_until(&items[..=last], limit, line, length)?;

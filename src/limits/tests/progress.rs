@@ -62,7 +62,7 @@ fn assert_given_out(of_cycles: &[usize], most: usize, what: &str) {
 fn steady_demand_is_given_what_the_limit_allows() {
     for replicas in [1, 3] {
         // What is asked for is less than what is admitted now and then, if it is little.
-        for (most, times) in [(1, 20), (3, 3), (10, 3), (100, 2), (600, 3)] {
+        for (most, times) in [(1, 20), (3, 3), (10, 3), (100, 2), (400, 3)] {
             let limits = [Some(most), None, None, None, None, None];
             let most = usize::try_from(most).unwrap();
             let per_minute = u64::try_from(most * times).unwrap();
@@ -75,11 +75,11 @@ fn steady_demand_is_given_what_the_limit_allows() {
 #[test]
 fn steady_demand_is_given_the_tokens_that_the_limit_allows() {
     for replicas in [1, 3] {
-        for size in [1, 30, 100] {
-            let limits = [None, None, None, Some(600), Some(1 << 31), None];
-            let per_minute = u64::try_from(3 * 600 / size).unwrap();
+        for size in [1, 20, 100] {
+            let limits = [None, None, None, Some(400), Some(1 << 31), None];
+            let per_minute = u64::try_from(3 * 400 / size).unwrap();
             let of_cycles = admitted(limits, replicas, per_minute, &|_| Need::request(size), 6);
-            let most = usize::try_from(600 / size).unwrap();
+            let most = usize::try_from(400 / size).unwrap();
             assert_given_out(&of_cycles, most, &format!("{replicas} replicas, requests of {size} tokens"));
         }
     }
@@ -88,16 +88,16 @@ fn steady_demand_is_given_the_tokens_that_the_limit_allows() {
 #[test]
 fn requests_that_do_not_fit_take_nothing_from_others() {
     for replicas in [1, 3] {
-        let limits = [None, None, None, Some(600), None, None];
-        let need = |asked: u64| Need::request(if asked.is_multiple_of(3) { 700 } else { 1 });
-        let of_cycles = admitted(limits, replicas, 2_000, &need, 6);
-        assert_given_out(&of_cycles, 600, &format!("{replicas} replicas"));
+        let limits = [None, None, None, Some(400), None, None];
+        let need = |asked: u64| Need::request(if asked.is_multiple_of(3) { 500 } else { 1 });
+        let of_cycles = admitted(limits, replicas, 1_400, &need, 6);
+        assert_given_out(&of_cycles, 400, &format!("{replicas} replicas"));
     }
 }
 
 /// Everything that is under way has ended, and what was not used is given back.
 fn settle(world: &mut World) {
-    for _ in 0..20 {
+    for _ in 0..40 {
         for replica in 0..world.replicas.len() {
             world.exchange(replica, 0, 0);
         }

@@ -13,6 +13,7 @@ use crate::limits::{
 struct Waiting {
     need: Need,
     told: u64,
+    since: OwnTime,
 }
 
 /// A question that is under way.
@@ -37,8 +38,11 @@ impl Flight {
     }
 }
 
-/// Where stocks came from: what tells them apart, and the visit.
-type Origin = ((OwnTime, OwnTime, RowTime, i64), usize);
+/// What tells stocks apart, and the visit that they come from.
+type Origin = ((OwnTime, RowTime, i64), usize);
+
+/// A request that has waited for so long is not put in the queue again.
+const AGE_MAX: OwnTime = 1_000_000_000;
 
 /// What became of units that were debited at one place in one generation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,7 +120,7 @@ impl Replica {
     }
 
     fn origin(&self, stock: &Stock) -> usize {
-        let marks = (stock.from(), stock.until(), stock.at(), stock.generation());
+        let marks = (stock.until(), stock.at(), stock.generation());
         self.origins.iter().rev().find(|(it, _)| *it == marks).unwrap().1
     }
 
@@ -140,7 +144,7 @@ impl Replica {
         if let Some(window) = visit.terms.shortest() {
             let bucket = window.bucket(taken.at);
             let place = log.place(&entry);
-            assert!(place >= taken.at * 1_000, "used before its place");
+            assert!(place >= visit.row_time * 1_000, "used before it was debited");
             assert!(place < window.end(bucket) * 1_000, "used after its sub-bucket");
         }
         let account = self.accounts.entry((taken.generation, taken.at)).or_default();
@@ -176,11 +180,11 @@ impl World {
             }
             Want::Refused(refusal) => {
                 assert!(replica.heard >= told, "a refusal was remembered beyond its limits");
-                Outcome::Refused(refusal.retry_after(own).map(|after| own + duration(after)))
+                Outcome::Refused(refusal.retry_after(need, own).map(|after| own + duration(after)))
             }
             Want::Ask => {
                 replica.holding.count_waiting(true);
-                replica.queue.push(Waiting { need, told });
+                replica.queue.push(Waiting { need, told, since: own });
                 Outcome::Waits
             }
         }
@@ -229,27 +233,34 @@ impl World {
         replica.heard = self.log.debits[visit].version;
         let mut stocks = replica.holding.answered(&answer, sent, own, ask.needed);
         for stock in stocks.iter().flatten() {
-            let marks = (stock.from(), stock.until(), stock.at(), stock.generation());
+            let marks = (stock.until(), stock.at(), stock.generation());
             replica.origins.push((marks, visit));
             let account = replica.accounts.entry((stock.generation(), stock.at())).or_default();
             account.granted = account.granted.plus(stock.left());
             account.terms = answer.terms;
         }
+        let (mut answered, mut again) = (0, Vec::new());
         for waiting in batch {
-            replica.holding.count_waiting(false);
-            let taken = stocks.iter_mut().flatten().find_map(|stock| {
-                let taken = replica.holding.take_of(stock, waiting.need, own)?;
-                Some((*stock, taken))
-            });
-            if let Some((stock, taken)) = taken {
-                replica.admit(&stock, &taken, waiting.told, &mut self.log, now);
-            } else {
-                let refusal = replica.holding.refusal(waiting.need, &answer);
-                let after = refusal.and_then(|refusal| refusal.retry_after(own));
+            let Waiting { need, told, since } = waiting;
+            let both = stocks.iter().flatten().chain(replica.holding.stocks());
+            if let Some(stock) = both.copied().find(|stock| stock.has(need, own)) {
+                assert!(replica.holding.has(&stocks, need, own));
+                let taken = replica.holding.take_late(&mut stocks, need, own).unwrap();
+                replica.admit(&stock, &taken, told, &mut self.log, now);
+            } else if let Some(refusal) = replica.holding.refusal(need, &answer) {
+                let after = refusal.retry_after(need, own);
                 replica.refused.push(after.map(|after| own + duration(after)));
+            } else if own - since < AGE_MAX {
+                again.push(waiting);
+                continue;
             }
+            answered += 1;
         }
         replica.holding.keep(stocks, drops, own);
+        // Whoever comes after them finds what is left in hand.
+        (0..answered).for_each(|_| replica.holding.count_waiting(false));
+        again.append(&mut replica.queue);
+        replica.queue = again;
     }
 
     /// A request that was admitted last is not, since something else refuses it.
