@@ -35,10 +35,10 @@ fn admitted(
                 world.request(turn.next().unwrap(), need(asked));
             }
             for replica in 0..replicas {
-                match &world.replicas[replica].flight {
+                match world.replicas[replica].flights.first() {
                     None => world.send(replica),
-                    Some(flight) if flight.answer.is_none() => world.reach(replica),
-                    Some(_) => world.receive(replica),
+                    Some(flight) if flight.answer.is_none() => world.reach(replica, 0),
+                    Some(_) => world.receive(replica, 0),
                 }
             }
         }

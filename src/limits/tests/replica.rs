@@ -41,6 +41,8 @@ impl Flight {
 /// What tells stocks apart, and the visit that they come from.
 type Origin = ((OwnTime, RowTime, i64), usize);
 
+/// So many questions of a replica are under way at most.
+const LANES: usize = 2;
 /// A request that has waited for so long is not put in the queue again.
 const AGE_MAX: OwnTime = 1_000_000_000;
 
@@ -70,7 +72,8 @@ pub struct Replica {
     /// The limits that it has heard of.
     pub told: u64,
     pub epoch: u64,
-    pub flight: Option<Flight>,
+    /// One of each lane at most.
+    pub flights: Vec<Flight>,
     /// What a fault makes it give back once more.
     pub again: Vec<Return>,
     index: usize,
@@ -90,7 +93,7 @@ impl Replica {
             offset,
             told: 0,
             epoch: 0,
-            flight: None,
+            flights: Vec::new(),
             again: Vec::new(),
             index,
             queue: Vec::new(),
@@ -110,18 +113,24 @@ impl Replica {
         now + self.offset
     }
 
+    /// Which of its flights is meant, if there is any.
+    pub fn lane(&self, lane: usize) -> Option<usize> {
+        lane.checked_rem(self.flights.len())
+    }
+
     /// Nobody answers.
     pub fn fail(&mut self, flight: &Flight) {
         flight.batch.iter().for_each(|_| self.holding.count_waiting(false));
     }
 
     pub fn is_idle(&self, now: u64) -> bool {
-        self.flight.is_none() && self.queue.is_empty() && self.holding.is_idle(self.own(now))
+        self.flights.is_empty() && self.queue.is_empty() && self.holding.is_idle(self.own(now))
     }
 
+    /// Of two visits with the same marks the later, which has counted what the other has given.
     fn origin(&self, stock: &Stock) -> usize {
         let marks = (stock.until(), stock.at(), stock.generation());
-        self.origins.iter().rev().find(|(it, _)| *it == marks).unwrap().1
+        self.origins.iter().filter(|(it, _)| *it == marks).map(|(_, visit)| *visit).max().unwrap()
     }
 
     /// Notes a use, and checks that it is where and when it may be.
@@ -190,13 +199,14 @@ impl World {
         }
     }
 
-    /// Puts a question if there is one; one at a time is under way.
+    /// Puts a question if there is one, or puts it again where the row was held by another; two at a time are under way.
     pub fn send(&mut self, index: usize) {
         let (now, terms) = (self.now, self.terms);
         let replica = &mut self.replicas[index];
         let own = replica.own(now);
-        if replica.flight.is_some() {
-            return;
+        if replica.flights.len() == LANES {
+            let held = replica.flights.iter_mut().find(|flight| flight.answer.is_none());
+            return held.into_iter().for_each(|flight| flight.sent = own);
         }
         let is_due = !replica.queue.is_empty()
             || replica.holding.claims_return(own)
@@ -216,19 +226,17 @@ impl World {
         ask.returns.append(&mut replica.again);
         let (epoch, is_summed) = (replica.epoch, self.is_summed);
         let flight = Flight { ask, epoch, terms, answer: None, is_summed, drops, batch, sent: own };
-        replica.flight = Some(flight);
+        replica.flights.push(flight);
     }
 
-    /// The answer comes to the replica, if there is one.
-    pub fn receive(&mut self, index: usize) {
+    /// An answer comes to the replica, if there is one.
+    pub fn receive(&mut self, index: usize, lane: usize) {
         let (now, fault) = (self.now, self.fault);
         let replica = &mut self.replicas[index];
         let own = replica.own(now);
-        let Some(Flight { ask, answer: Some((answer, visit)), drops, batch, sent, .. }) =
-            replica.flight.take_if(|flight| flight.answer.is_some())
-        else {
-            return;
-        };
+        let Some(at) = replica.lane(lane).filter(|at| replica.flights[*at].answer.is_some()) else { return };
+        let Flight { ask, answer, drops, batch, sent, .. } = replica.flights.remove(at);
+        let (answer, visit) = answer.unwrap();
         let sent = if fault == Fault::SentLate { own } else { sent };
         replica.heard = self.log.debits[visit].version;
         let mut stocks = replica.holding.answered(&answer, sent, own, ask.needed);
@@ -285,9 +293,9 @@ impl World {
     pub fn exchange(&mut self, index: usize, there: u64, back: u64) {
         self.send(index);
         self.elapse(there);
-        self.reach(index);
+        (0..LANES).for_each(|lane| self.reach(index, lane));
         self.elapse(back);
-        self.receive(index);
+        (0..LANES).rev().for_each(|lane| self.receive(index, lane));
     }
 }
 

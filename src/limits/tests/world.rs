@@ -169,9 +169,10 @@ impl World {
         (answer, visit)
     }
 
-    /// The question of a replica comes to the row.
-    pub fn reach(&mut self, replica: usize) {
-        let Some(mut flight) = self.replicas[replica].flight.take() else { return };
+    /// A question of a replica comes to the row.
+    pub fn reach(&mut self, replica: usize, lane: usize) {
+        let Some(at) = self.replicas[replica].lane(lane) else { return };
+        let mut flight = self.replicas[replica].flights.remove(at);
         if flight.answer.is_none() {
             if flight.epoch != self.epoch && self.fault != Fault::AnyEpoch {
                 return self.give_up(replica, flight, true);
@@ -179,12 +180,13 @@ impl World {
             let terms = if self.fault == Fault::StaleTerms { flight.terms } else { self.terms };
             flight.answer = Some(self.visit(&flight.ask, flight.needs().as_deref(), terms));
         }
-        self.replicas[replica].flight = Some(flight);
+        self.replicas[replica].flights.insert(at, flight);
     }
 
     /// A replica gets no answer. What it has asked may arrive yet.
-    pub fn lose(&mut self, replica: usize) {
-        if let Some(flight) = self.replicas[replica].flight.take() {
+    pub fn lose(&mut self, replica: usize, lane: usize) {
+        if let Some(at) = self.replicas[replica].lane(lane) {
+            let flight = self.replicas[replica].flights.remove(at);
             self.give_up(replica, flight, false);
         }
     }
@@ -216,10 +218,10 @@ impl World {
 
     pub fn crash(&mut self, replica: usize) {
         let it = &mut self.replicas[replica];
-        let flight = it.flight.take();
+        let flights = std::mem::take(&mut it.flights);
         *it = Replica::new(replica, it.offset + 1);
         (it.told, it.epoch) = (self.version, self.epoch);
-        self.ghosts.extend(flight.filter(|flight| flight.answer.is_none()));
+        self.ghosts.extend(flights.into_iter().filter(|flight| flight.answer.is_none()));
     }
 
     /// Another database takes over, which lacks the newest states of the row. The replicas do not know yet.
