@@ -4,6 +4,7 @@ mod answer;
 mod codec;
 mod demand;
 mod exactness;
+mod faults;
 mod history;
 mod holding;
 mod log;

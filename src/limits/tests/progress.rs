@@ -175,9 +175,9 @@ proptest! {
         prop_assert_eq!(refused.is_some(), fits(&world, need));
         let Some(until) = refused else { return Ok(()) };
         let offset = world.replicas[0].offset;
-        world.now = (until - offset - 1_000).max(world.now);
+        world.now = (until - offset - 2_000).max(world.now);
         prop_assert!(ask(&mut world, need).is_err());
-        world.now += 1_000;
+        world.now += 2_000;
         prop_assert_eq!(ask(&mut world, need), Ok(()));
     }
 }

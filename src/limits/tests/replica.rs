@@ -127,10 +127,9 @@ impl Replica {
         self.flights.is_empty() && self.queue.is_empty() && self.holding.is_idle(self.own(now))
     }
 
-    /// Of two visits with the same marks the later, which has counted what the other has given.
     fn origin(&self, stock: &Stock) -> usize {
         let marks = (stock.until(), stock.at(), stock.generation());
-        self.origins.iter().filter(|(it, _)| *it == marks).map(|(_, visit)| *visit).max().unwrap()
+        self.origins.iter().rev().find(|(it, _)| *it == marks).unwrap().1
     }
 
     /// Notes a use, and checks that it is where and when it may be.
@@ -201,6 +200,8 @@ impl World {
 
     /// Puts a question if there is one, or puts it again where the row was held by another; two at a time are under way.
     pub fn send(&mut self, index: usize) {
+        // So that no two stocks are alike.
+        self.elapse(1);
         let (now, terms) = (self.now, self.terms);
         let replica = &mut self.replicas[index];
         let own = replica.own(now);
