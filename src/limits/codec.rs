@@ -96,6 +96,9 @@ fn take(rest: &mut &[u8]) -> Result<i64, CorruptRow> {
         *rest = after;
         number |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
+            if *byte == 0 && shift > 0 {
+                return Err(CorruptRow);
+            }
             return i64::try_from(number).map_err(|_| CorruptRow);
         }
     }

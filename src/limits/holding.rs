@@ -325,6 +325,11 @@ impl Holding {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn stocks(&self) -> &[Stock] {
+        &self.stocks
+    }
+
     /// How long it takes from `now` until the row's clock is past `time`, about.
     #[must_use]
     pub fn until(&self, time: RowTime, now: OwnTime) -> std::time::Duration {

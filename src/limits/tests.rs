@@ -1,7 +1,17 @@
 //! The rule against an exact log of admissions: see `docs/limits-proof.md`.
 
 mod answer;
+mod codec;
+mod demand;
+mod exactness;
+mod faults;
+mod history;
 mod holding;
+mod log;
+mod progress;
+mod replica;
+mod row;
+mod world;
 
 use super::Terms;
 use crate::policy::{RateLimits, RateWindows};

@@ -1,0 +1,53 @@
+//! The rule holds whatever happens.
+
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::history::{Weights, history};
+use super::world::Fault;
+
+const STEPS: usize = 250;
+
+/// `PROPTEST_CASES` asks for more of them.
+pub fn config() -> Config {
+    let config = Config::default();
+    Config { cases: if config.cases == 256 { 400 } else { config.cases }, ..config }
+}
+
+const CALM: Weights = Weights { losses: 0, clocks: 0, limits: 0, reports: 0, failovers: 0 };
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn no_more_is_admitted_than_the_limits_allow(history in history(Weights { reports: 1, ..CALM }, STEPS)) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
+    fn lost_questions_lost_answers_and_crashes_admit_no_more(history in history(Weights { losses: 6, ..CALM }, STEPS)) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
+    fn steps_of_the_clock_admit_no_more(history in history(Weights { losses: 2, clocks: 3, ..CALM }, STEPS)) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
+    fn changes_of_the_limits_admit_no_more(history in history(Weights { losses: 2, limits: 4, ..CALM }, STEPS)) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
+    fn a_failover_admits_no_more_than_what_it_lost(history in history(Weights { losses: 2, failovers: 4, ..CALM }, STEPS)) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
+    fn everything_together_admits_no_more(
+        history in history(Weights { losses: 3, clocks: 2, limits: 3, reports: 1, failovers: 2 }, STEPS),
+    ) {
+        history.run(Fault::None).check();
+    }
+}
