@@ -26,8 +26,8 @@ mod status;
 pub use charging::{Attempt, Charged, Limited, NotCharged, Ticket, Verdict};
 pub use status::Refused;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::active::Active;
 use self::queue::Queue;
@@ -35,6 +35,7 @@ use self::registry::Registry;
 use crate::limits::{Subject, Terms};
 use crate::metrics::LeaseMetrics;
 use crate::policy::{Key, KeyId, RateLimits, UserId};
+use crate::storage::Epoch;
 
 /// Bytes that a limited subject takes in memory, about.
 pub const HELD_BYTES: usize = 640;
@@ -59,6 +60,10 @@ struct Inner {
     queue: Queue,
     active: Active,
     without_store: WithoutStore,
+    /// The store cannot be reached.
+    is_away: AtomicBool,
+    /// Which history of the database what is held is of.
+    epoch: Mutex<Option<Epoch>>,
     /// As it was read last.
     replicas: AtomicI64,
     metrics: Arc<LeaseMetrics>,
@@ -73,6 +78,8 @@ impl Leases {
             queue: Queue::default(),
             active: Active::default(),
             without_store,
+            is_away: AtomicBool::new(false),
+            epoch: Mutex::default(),
             replicas: AtomicI64::new(1),
             metrics,
         }))
@@ -115,6 +122,19 @@ impl Leases {
     /// The store may be another one: nothing that is held is worth anything there.
     pub fn forget_all(&self) {
         self.0.registry.all().iter().for_each(|held| held.lock().forget());
+    }
+
+    /// What a question has read is of this history of the database: if that is another one, what is held is forgotten.
+    /// Whether it is the same.
+    fn is_still(&self, epoch: Epoch) -> bool {
+        let mut known = self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = known.is_none_or(|known| known == epoch);
+        if !is_same {
+            tracing::warn!(epoch = %epoch, "the database has another history: units of rate limits are forgotten");
+            self.forget_all();
+        }
+        *known = Some(epoch);
+        is_same
     }
 
     fn replicas(&self) -> i64 {

@@ -50,9 +50,9 @@ impl Authorizer {
     /// # Errors
     /// [`AuthorizeError`]: no decision was made, and nothing is charged.
     pub async fn finish(&self, waiting: Waiting, question: &Question<'_>) -> Result<Outcome, AuthorizeError> {
-        let Waiting { proof, ticket, began } = waiting;
+        let Waiting { proof, mut ticket, began } = waiting;
         let answered = ticket.answered().await;
-        let finished = self.charged_late(proof, answered, question, began);
+        let finished = self.charged_late(proof, &ticket, answered, question, began);
         finished.inspect_err(|_| self.0.metrics.took(None, BootTime::now().since(began)))
     }
 
@@ -75,13 +75,14 @@ impl Authorizer {
     /// Charges, or gets in line.
     pub(super) fn begin(&self, proof: Proof, question: &Question<'_>, began: BootTime) -> AtOnce {
         let now = self.0.clock.now();
-        let mut outcome = judge(proof.clone(), &question.access, now);
-        if let Some(key) = limited_key(&outcome)
-            && let Some(limited) = key.limited()
-        {
-            match limited.charge(question.tokens, question.dry_run) {
-                Attempt::Done(verdict) => self.apply(&mut outcome, verdict, question),
-                Attempt::Waits(ticket) => return AtOnce::Waits(Waiting { proof, ticket, began }),
+        let mut outcome = judge(proof, &question.access, now);
+        let limited = limited_key(&outcome).and_then(CachedKey::limited);
+        match limited.map(|limited| limited.charge(question.tokens, question.dry_run)) {
+            None => {}
+            Some(Attempt::Done(verdict)) => self.apply(&mut outcome, verdict, question),
+            Some(Attempt::Waits(ticket)) => {
+                let proof = Proof { key: outcome.key, revision: outcome.revision };
+                return AtOnce::Waits(Waiting { proof, ticket, began });
             }
         }
         AtOnce::Decided(self.conclude(outcome, question, now, began))
@@ -90,6 +91,7 @@ impl Authorizer {
     fn charged_late(
         &self,
         proof: Proof,
+        ticket: &Ticket,
         answered: Result<Verdict, NotCharged>,
         question: &Question<'_>,
         began: BootTime,
@@ -98,12 +100,9 @@ impl Authorizer {
         // Time has passed.
         let is_trusted = self.0.cache.is_trusted();
         let mut outcome = judge(proof, &question.access, now);
-        let limited = outcome.key.as_deref().and_then(CachedKey::limited).cloned();
         match answered {
             Ok(Verdict::Charged(charged)) if !is_trusted || outcome.denied.is_some() => {
-                if let Some(limited) = limited {
-                    limited.put_back(&charged);
-                }
+                ticket.limited().put_back(&charged);
             }
             Ok(verdict) if outcome.denied.is_none() => self.apply(&mut outcome, verdict, question),
             Ok(_) => {}
@@ -134,6 +133,9 @@ impl Authorizer {
                 outcome.limits = statuses;
             }
             Verdict::Refused(refused, statuses) => {
+                if refused.is_local {
+                    outcome.warnings.push(warnings::local_limits());
+                }
                 outcome.denied = Some(Reason::RateLimited);
                 outcome.message = message(&refused);
                 outcome.retry_after = refused.retry_after;
@@ -183,7 +185,7 @@ fn charges(key: &CachedKey, charged: &Charged, tokens: i64) -> Charges {
 }
 
 fn message(refused: &Refused) -> Cow<'static, str> {
-    let Refused { whose, limit, most, retry_after } = refused;
+    let Refused { whose, limit, most, retry_after, is_local: _ } = refused;
     let (whose, window) = (whose.as_str(), limit.window.as_str());
     let metric = match limit.metric {
         Metric::Requests => "requests",

@@ -68,6 +68,8 @@ pub enum ErrorReason {
     MessageTooLarge,
     /// The database is out of reach.
     StoreUnavailable,
+    /// Rate limits cannot be charged.
+    LimitsUnavailable,
     /// The service is starting.
     Starting,
     /// The service or the connection ends, and with it a stream.
@@ -96,7 +98,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -119,6 +121,7 @@ impl ErrorReason {
         Self::Overloaded,
         Self::MessageTooLarge,
         Self::StoreUnavailable,
+        Self::LimitsUnavailable,
         Self::Starting,
         Self::Draining,
         Self::RevisionNotReached,
@@ -159,6 +162,7 @@ impl ErrorReason {
             Self::Overloaded => (Code::ResourceExhausted, "OVERLOADED"),
             Self::MessageTooLarge => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
             Self::StoreUnavailable => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Self::LimitsUnavailable => (Code::Unavailable, "LIMITS_UNAVAILABLE"),
             Self::Starting => (Code::Unavailable, "STARTING"),
             Self::Draining => (Code::Unavailable, "DRAINING"),
             Self::RevisionNotReached => (Code::Unavailable, "REVISION_NOT_REACHED"),
@@ -186,6 +190,7 @@ impl ErrorReason {
         let passes_soon = [
             Self::Overloaded,
             Self::StoreUnavailable,
+            Self::LimitsUnavailable,
             Self::Starting,
             Self::Draining,
             Self::RevisionNotReached,
@@ -280,7 +285,7 @@ pub fn authorize(error: AuthorizeError) -> Status {
         | AuthorizeError::Overloaded
         | AuthorizeError::LimitsOverloaded
         | AuthorizeError::Throttled => ErrorReason::Overloaded.status(error.to_string()),
-        AuthorizeError::LimitsAway => ErrorReason::StoreUnavailable.status(error.to_string()),
+        AuthorizeError::LimitsAway => ErrorReason::LimitsUnavailable.status(error.to_string()),
         AuthorizeError::StateTooOld => ErrorReason::StateTooOld.status(error.to_string()),
         AuthorizeError::RevisionNotReached { .. } => {
             ErrorReason::RevisionNotReached.status(error.to_string())

@@ -24,7 +24,7 @@ pub(super) fn charge(limited: &Limited, need: Need, is_dry: bool, replicas: i64,
         if let Some(shortage) = own.row.shortage(need, &terms) {
             let retry_after = shortage.room_at.map(|room_at| since(time, room_at));
             let (whose, limit, most) = (status::whose(held), shortage.limit, shortage.most);
-            refused = Some(Refused { whose, limit, most, retry_after }.longer(refused));
+            refused = Some(Refused { whose, limit, most, retry_after, is_local: true }.longer(refused));
         }
     }
     if refused.is_none() && !is_dry {

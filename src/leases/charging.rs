@@ -1,5 +1,6 @@
 //! Charging a request: what it needs of its key's and its owner's limits, together or not at all.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -74,9 +75,9 @@ pub struct Ticket {
 }
 
 /// Both holdings under their locks, the key's first.
-struct Locked<'l> {
-    key: Option<(&'l Held, MutexGuard<'l, Holding>)>,
-    owner: Option<(&'l Held, MutexGuard<'l, Holding>)>,
+pub(super) struct Locked<'l> {
+    pub(super) key: Option<(&'l Held, MutexGuard<'l, Holding>)>,
+    pub(super) owner: Option<(&'l Held, MutexGuard<'l, Holding>)>,
 }
 
 impl Limited {
@@ -101,15 +102,7 @@ impl Limited {
         self.key.iter().chain(&self.owner)
     }
 
-    pub(super) fn of_key(&self) -> Option<&Arc<Held>> {
-        self.key.as_ref()
-    }
-
-    pub(super) fn of_owner(&self) -> Option<&Arc<Held>> {
-        self.owner.as_ref()
-    }
-
-    fn lock(&self) -> Locked<'_> {
+    pub(super) fn lock(&self) -> Locked<'_> {
         let key = self.key.as_deref().map(|held| (held, held.lock()));
         Locked { key, owner: self.owner.as_deref().map(|held| (held, held.lock())) }
     }
@@ -192,20 +185,21 @@ impl Limited {
     pub(super) fn without_store(&self, need: Need, is_dry: bool) -> Result<Verdict, NotCharged> {
         let inner = &self.leases.0;
         match inner.without_store {
-            WithoutStore::Refuse => {
-                inner.metrics.away.increment();
-                Err(NotCharged::StoreAway)
-            }
-            WithoutStore::LocalShare => {
+            WithoutStore::LocalShare if inner.is_away.load(Ordering::Relaxed) => {
                 inner.metrics.local.increment();
                 Ok(super::alone::charge(self, need, is_dry, self.leases.replicas(), held::now()))
+            }
+            // A row that somebody holds, or that does not parse, is no reason to admit.
+            WithoutStore::Refuse | WithoutStore::LocalShare => {
+                inner.metrics.away.increment();
+                Err(NotCharged::StoreAway)
             }
         }
     }
 }
 
 impl Locked<'_> {
-    fn each(&mut self) -> impl Iterator<Item = (&Held, &mut Holding)> {
+    pub(super) fn each(&mut self) -> impl Iterator<Item = (&Held, &mut Holding)> {
         self.key.iter_mut().chain(&mut self.owner).map(|(held, holding)| (&**held, &mut **holding))
     }
 
@@ -213,7 +207,7 @@ impl Locked<'_> {
         self.each().for_each(|(_, holding)| holding.count_waiting(waits));
     }
 
-    fn statuses(&mut self, now: OwnTime) -> Vec<LimitStatus> {
+    pub(super) fn statuses(&mut self, now: OwnTime) -> Vec<LimitStatus> {
         let mut statuses = Vec::with_capacity(6);
         for (held, holding) in self.each() {
             status::add(&mut statuses, held, holding, now);
@@ -261,15 +255,42 @@ impl Ticket {
     ///
     /// # Errors
     /// [`NotCharged`]: nothing is known, and nothing was charged.
-    pub async fn answered(mut self) -> Result<Verdict, NotCharged> {
-        let Some(answer) = self.answer.take() else {
+    pub async fn answered(&mut self) -> Result<Verdict, NotCharged> {
+        let Some(answer) = &mut self.answer else {
             self.limited.leases.0.metrics.shed.increment();
             return Err(NotCharged::Overloaded);
         };
         match timeout(WAIT_MAX, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                self.answer = None;
+                answer
+            }
             // Nobody works for this replica's requests, or the store hangs.
-            Ok(Err(_)) | Err(_) => self.limited.without_store(self.need, self.is_dry),
+            Ok(Err(_)) | Err(_) => {
+                self.give_up();
+                self.limited.without_store(self.need, self.is_dry)
+            }
         }
+    }
+
+    /// What is held of its key and owner.
+    #[must_use]
+    pub fn limited(&self) -> &Limited {
+        &self.limited
+    }
+
+    /// Nobody waits any more: what has been charged meanwhile is put back, and nothing is from now on.
+    fn give_up(&mut self) {
+        let Some(mut answer) = self.answer.take() else { return };
+        answer.close();
+        if let Ok(Ok(Verdict::Charged(charged))) = answer.try_recv() {
+            self.limited.put_back(&charged);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }

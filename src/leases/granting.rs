@@ -2,8 +2,8 @@
 //!
 //! - The **first lane** takes the queue, group by group. It never waits for a row: what another holds, be it a replica or
 //!   somebody's transaction by hand, it leaves to the second.
-//! - The **second lane** waits for rows, at most half a second. What still cannot be had goes back to the queue until its
-//!   request has waited for a second.
+//! - The **second lane** takes what is free by then, and waits for the rest, at most a fifth of a second. What still cannot
+//!   be had goes back to the queue until its request has waited for a second.
 //!
 //! Each has a connection of its own and one group under way. A group that fails counts as debited: nothing of it is used.
 
@@ -15,10 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::group::{Group, Left, Served, give_up};
+use super::group::{Group, Left, Served, give_up, young};
 use super::queue::Work;
 use super::{Leases, held};
 use crate::clock;
+use crate::limits::Window;
 use crate::storage::counters::{CounterLink, Taking};
 use crate::storage::{StorageError, Store};
 
@@ -41,6 +42,11 @@ enum Link {
 impl Leases {
     /// Asks for what is needed until `stop` comes, then gives everything back.
     pub async fn run(self, store: Store, stop: impl Future<Output = ()>) {
+        if Window::is_shortened() {
+            tracing::warn!(
+                "this program was built to measure, with a shorter minute: limits per minute are not kept"
+            );
+        }
         let (stopping, stopped) = watch::channel(false);
         let (leave, left) = unbounded_channel();
         let first = self.first_lane(&store, leave, stopped.clone());
@@ -64,7 +70,10 @@ impl Leases {
         let queue = &self.0.queue;
         let mut link = match CounterLink::connect(store).await {
             Ok(link) => Link::Ready(Box::new(link)),
-            Err(error) => away(store, &error),
+            Err(error) => {
+                self.0.is_away.store(true, Ordering::Relaxed);
+                away(store, &error)
+            }
         };
         loop {
             tokio::select! {
@@ -87,6 +96,7 @@ impl Leases {
             Link::Away(connecting) if connecting.is_finished() => match connecting.await {
                 Ok(link) => {
                     tracing::info!("rate limits are debited from the store again");
+                    self.0.is_away.store(false, Ordering::Relaxed);
                     Box::new(link)
                 }
                 Err(error) => {
@@ -106,10 +116,19 @@ impl Leases {
                 let _over = if left.is_empty() { Ok(()) } else { leave.send(left) };
                 Link::Ready(link)
             }
-            Err((error, group)) => {
-                self.give_up(group);
-                away(store, &error)
-            }
+            Err((error, group)) => match CounterLink::connect(store).await {
+                // The connection was lost, or one group took too long: the store is there.
+                Ok(link) => {
+                    tracing::info!(error = %error, "a group of rate limits failed; its requests come again");
+                    self.0.queue.push_again(young(group.failed()));
+                    Link::Ready(Box::new(link))
+                }
+                Err(error) => {
+                    self.0.is_away.store(true, Ordering::Relaxed);
+                    self.give_up(group);
+                    away(store, &error)
+                }
+            },
         }
     }
 
@@ -130,26 +149,34 @@ impl Leases {
             while let Ok(more) = left.try_recv() {
                 all.extend(more);
             }
-            let group = Group::of(Work::default(), all);
-            let connected = match link.take() {
-                Some(link) => Ok(link),
-                None => CounterLink::connect(store).await,
-            };
-            let outcome = match connected {
-                Ok(mut connected) => {
-                    let outcome = self.debit(&mut connected, group, Taking::Everything).await;
-                    link = outcome.is_ok().then_some(connected);
-                    outcome
+            // What is free by now is not to wait for what is not.
+            for taking in [Taking::WhatIsFree, Taking::Everything] {
+                if all.is_empty() {
+                    break;
                 }
-                Err(error) => Err((error, group)),
-            };
-            match outcome {
-                Ok(left) => left.into_waiters().into_iter().for_each(give_up),
-                Err((error, group)) => {
-                    tracing::debug!(error = %error, "rows of rate limits are held by others");
-                    self.0.queue.push_again(group.failed());
+                let group = Group::of(Work::default(), std::mem::take(&mut all));
+                let connected = match link.take() {
+                    Some(link) => Ok(link),
+                    None => CounterLink::connect(store).await,
+                };
+                let outcome = match connected {
+                    Ok(mut connected) => {
+                        let outcome = self.debit(&mut connected, group, taking).await;
+                        link = outcome.is_ok().then_some(connected);
+                        outcome
+                    }
+                    Err(error) => Err((error, group)),
+                };
+                match outcome {
+                    Ok(left) => all = left,
+                    Err((error, group)) => {
+                        tracing::debug!(error = %error, "rows of rate limits are held by others");
+                        self.0.queue.push_again(young(group.failed()));
+                    }
                 }
             }
+            // Rows that do not parse.
+            all.into_waiters().into_iter().for_each(give_up);
         }
     }
 
@@ -164,10 +191,19 @@ impl Leases {
         let subjects = group.subjects();
         let began = clock::monotonic_now();
         let sent = held::now();
-        let locked = match link.lock(&group.new_subjects(), &subjects, taking).await {
+        let new = match taking {
+            Taking::WhatIsFree => group.new_subjects(),
+            // A row that was there may be gone.
+            Taking::Everything => subjects.clone(),
+        };
+        let locked = match link.lock(&new, &subjects, taking).await {
             Ok(locked) => locked,
             Err(error) => return Err((self.failed(error), group)),
         };
+        if !self.is_still(locked.epoch) {
+            let error = StorageError::Unavailable("the database has another history".to_owned());
+            return Err((self.failed(error), group));
+        }
         self.0.replicas.store(locked.replicas, Ordering::Relaxed);
         group.debit(locked.now, locked.rows);
         let changed = group.changed();
@@ -230,9 +266,9 @@ impl Leases {
             if work.is_empty() {
                 return;
             }
-            if let Err((error, group)) =
-                self.debit(&mut link, Group::of(work, Left::default()), Taking::Everything).await
-            {
+            // What somebody holds counts as used.
+            let group = Group::of(work, Left::default());
+            if let Err((error, group)) = self.debit(&mut link, group, Taking::WhatIsFree).await {
                 tracing::warn!(error = %error, "units of rate limits are not given back; they count as used");
                 return self.give_up(group);
             }

@@ -6,17 +6,26 @@
 //!    them; what is left is kept. Subjects whose row another held, and their requests, are [`Left`] for the other lane.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use super::charging::{Charged, NotCharged, Verdict};
 use super::held::{self, Held};
 use super::queue::{Waiter, Work};
-use super::status::{self, Refused};
-use crate::limits::{Answer, Ask, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn};
+use super::status::Refused;
+use crate::limits::{Answer, Ask, Holding, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn};
 use crate::storage::counters::Locked;
 
 /// A request that has waited for so long is not put in a queue again.
 const AGE_MAX: OwnTime = 1_000_000_000;
+
+/// Those of them that may be put in a queue again; the others are answered.
+pub(super) fn young(waiters: Vec<Waiter>) -> Vec<Waiter> {
+    let now = held::now();
+    let (young, old) = waiters.into_iter().partition(|waiter| now.saturating_sub(waiter.since) < AGE_MAX);
+    let old: Vec<Waiter> = old;
+    old.into_iter().for_each(give_up);
+    young
+}
 
 /// A subject's question, and what came of it.
 #[derive(Debug)]
@@ -90,8 +99,15 @@ pub(super) struct Served {
 impl Group {
     /// The group of this work, and of what another lane has left.
     pub(super) fn of(work: Work, left: Left) -> Self {
-        let mut group = Self { waiters: left.waiters, ..Self::default() };
-        group.waiters.extend(work.waiters);
+        let mut group = Self::default();
+        for waiter in left.waiters.into_iter().chain(work.waiters) {
+            if waiter.answer.is_closed() {
+                // Nobody waits any more: nothing is debited for it.
+                waiter.limited.stops_waiting();
+            } else {
+                group.waiters.push(waiter);
+            }
+        }
         for (held, ask, drops) in left.asks {
             let ask = Ask { needed: Need::default(), ..ask };
             match group.entries.get_mut(&held.subject()) {
@@ -149,6 +165,10 @@ impl Group {
     pub(super) fn debit(&mut self, now: i64, rows: Vec<Locked>) {
         for Locked { subject, row, terms } in rows {
             let Some(entry) = self.entries.get_mut(&subject) else { continue };
+            if !entry.held.lock().remembers(entry.drops) {
+                // They were debited from another database.
+                entry.ask.returns.clear();
+            }
             match row {
                 Ok(row) => entry.answer = Some(answer_in_turn(row, now, terms, &entry.ask, &entry.needs)),
                 Err(error) => tracing::error!(error = %error, "counters of rate limits cannot be read"),
@@ -170,7 +190,8 @@ impl Group {
     pub(super) fn answer(mut self, sent: OwnTime, received: OwnTime) -> Served {
         for entry in self.entries.values_mut() {
             if let Some(answer) = &entry.answer {
-                entry.stocks = entry.held.lock().answered(answer, sent, received, entry.ask.needed);
+                entry.stocks =
+                    entry.held.lock().answered(answer, sent, received, entry.ask.needed, entry.drops);
             }
         }
         let mut served = Served::default();
@@ -184,8 +205,6 @@ impl Group {
         for entry in self.entries.into_values() {
             let Entry { held, ask, drops, answer, stocks, needs: _ } = entry;
             if answer.is_none() {
-                // Somebody holds it, or it is gone.
-                held.note_row(false);
                 served.left.asks.push((held, ask, drops));
                 continue;
             }
@@ -228,58 +247,59 @@ impl Group {
         Some((waiter, verdict))
     }
 
-    /// All of it or nothing; `None` where what was debited cannot be used any more.
+    /// All of it or nothing; `None` where the request has to come again: what was debited cannot be used any more, or
+    /// what was in hand in pieces is given back first.
     fn charge(&mut self, waiter: &Waiter, now: OwnTime) -> Option<Verdict> {
         let Waiter { limited, need, is_dry, .. } = waiter;
+        // Both locks from the first look to the last unit.
+        let mut locked = limited.lock();
         let mut refused: Option<Refused> = None;
-        let mut is_there = true;
-        for held in limited.both() {
+        let (mut is_there, mut has_pieces) = (true, false);
+        for (held, holding) in locked.each() {
             let entry = self.entries.get(&held.subject())?;
             let answer = entry.answer.as_ref()?;
             // Nothing was debited for a request that uses nothing: what the row has left tells.
-            let holding = held.lock();
-            let has = holding.has(&entry.stocks, *need, now);
-            let has = has || *is_dry && answer.row.shortage(*need, &answer.terms).is_none();
-            if !has {
-                is_there = false;
-                if let Some(refusal) = holding.refusal(*need, answer) {
-                    refused = Some(Refused::by(held, &refusal, *need, now).longer(refused));
-                }
+            let has = holding.has(&entry.stocks, *need, now)
+                || *is_dry && answer.row.shortage(*need, &answer.terms).is_none();
+            if has {
+                continue;
+            }
+            is_there = false;
+            if let Some(refusal) = holding.refusal(*need, answer) {
+                has_pieces |= holding.gives_up_pieces(&refusal, now);
+                refused = Some(Refused::by(held, &refusal, *need, now).longer(refused));
             }
         }
-        if let Some(refused) = refused {
-            return Some(Verdict::Refused(refused, statuses(waiter, now)));
+        if let Some(refused) = refused.filter(|_| !has_pieces) {
+            return Some(Verdict::Refused(refused, locked.statuses(now)));
         }
         if !is_there {
             return None;
         }
         let mut charged = Charged::default();
         if !is_dry {
-            charged.of_key = self.take(limited.of_key(), *need, now);
-            charged.of_owner = self.take(limited.of_owner(), *need, now);
+            charged.of_key = self.take(&mut locked.key, *need, now);
+            charged.of_owner = self.take(&mut locked.owner, *need, now);
         }
-        charged.statuses = statuses(waiter, now);
+        charged.statuses = locked.statuses(now);
         Some(Verdict::Charged(charged))
     }
 
-    fn take(&mut self, held: Option<&Arc<Held>>, need: Need, now: OwnTime) -> Option<Taken> {
-        let held = held?;
+    fn take(
+        &mut self,
+        locked: &mut Option<(&Held, MutexGuard<'_, Holding>)>,
+        need: Need,
+        now: OwnTime,
+    ) -> Option<Taken> {
+        let (held, holding) = locked.as_mut()?;
         let stocks = &mut self.entries.get_mut(&held.subject())?.stocks;
-        held.lock().take_late(stocks, need, now)
+        holding.take_late(stocks, need, now)
     }
 
     /// The group has failed: nobody knows whether anything was debited. Gives back who waited.
     pub(super) fn failed(self) -> Vec<Waiter> {
         self.waiters
     }
-}
-
-fn statuses(waiter: &Waiter, now: OwnTime) -> Vec<LimitStatus> {
-    let mut statuses = Vec::new();
-    for held in waiter.limited.both() {
-        status::add(&mut statuses, held, &held.lock(), now);
-    }
-    statuses
 }
 
 /// Answers a request that cannot be charged by the store.

@@ -16,12 +16,14 @@ pub struct Refused {
     pub most: i64,
     /// When to come again; `None` where the request needs more than the limit.
     pub retry_after: Option<Duration>,
+    /// This replica went on by its own share: the store was away.
+    pub is_local: bool,
 }
 
 impl Refused {
     pub(super) fn by(held: &Held, refusal: &Refusal, need: Need, now: OwnTime) -> Self {
         let Shortage { limit, most, .. } = refusal.shortage;
-        Self { whose: whose(held), limit, most, retry_after: refusal.retry_after(need, now) }
+        Self { whose: whose(held), limit, most, retry_after: refusal.retry_after(need, now), is_local: false }
     }
 
     /// What stands in the way longer.

@@ -88,7 +88,7 @@ pub struct Holding {
     /// It is about to be asked for since stocks in use run out.
     renews: bool,
     /// How often everything was dropped: what was asked for before is not kept.
-    drops: u64,
+    pub(super) drops: u64,
     /// What `drops` was when everything was forgotten last: what was asked for before is not given back either …
     forgotten: u64,
     /// … nor are units that were taken of what was debited up to here.
@@ -108,8 +108,33 @@ impl Holding {
             return Want::Here(position);
         }
         match self.refusal {
-            Some(refusal) if refusal.is_of(need, now) => Want::Refused(refusal),
+            // What is in hand in pieces may be enough once it is back.
+            Some(refusal) if refusal.is_of(need, now) && !self.has_pieces(&refusal) => Want::Refused(refusal),
             _ => Want::Ask,
+        }
+    }
+
+    fn has_pieces(&self, refusal: &Refusal) -> bool {
+        let metric = refusal.shortage.limit.metric;
+        self.stocks.iter().any(|stock| stock.left().of(metric) > 0)
+    }
+
+    /// Where a refusal is due although some of what is in the way is in hand, in stocks of which none is enough: gives
+    /// that up, to be given back with the next question. Whether there was anything.
+    pub fn gives_up_pieces(&mut self, refusal: &Refusal, now: OwnTime) -> bool {
+        let has_pieces = self.has_pieces(refusal);
+        if has_pieces {
+            self.give_up_stocks();
+            self.return_at = now;
+        }
+        has_pieces
+    }
+
+    fn give_up_stocks(&mut self) {
+        for mut stock in std::mem::take(&mut self.stocks) {
+            if let Some(back) = stock.empty() {
+                self.returns.push(back);
+            }
         }
     }
 
@@ -176,7 +201,10 @@ impl Holding {
     }
 
     fn is_short(&self, now: OwnTime) -> bool {
-        self.refusal.is_some_and(|refusal| now < refusal.until)
+        // A request that is refused for its size alone says nothing of others.
+        self.refusal.is_some_and(|refusal| {
+            now < refusal.until && (refusal.room.requests == 0 || refusal.room.tokens == 0)
+        })
     }
 
     /// A request waits for the row from now on, or does not any more.
@@ -204,6 +232,7 @@ impl Holding {
         sent: OwnTime,
         received: OwnTime,
         asked: Need,
+        drops: u64,
     ) -> [Option<Stock>; 2] {
         let exchange = Exchange { sent, received, row_time: answer.row.time() };
         self.standings.clear();
@@ -216,6 +245,8 @@ impl Holding {
         let least = Need { requests: 1, tokens: free.map_or(0, |free| free.max(0).saturating_add(1)) };
         self.refusal = (answer.row.shortage(Need::request(0), &answer.terms))
             .or_else(|| answer.row.shortage(least, &answer.terms))
+            // Of limits that may have changed since it was asked for, nothing is remembered.
+            .filter(|_| drops == self.drops)
             .map(|shortage| refusal_of(answer, shortage, exchange));
         self.newest = answer.parts.iter().flatten().fold(self.newest, |newest, part| newest.max(part.at));
         if answer.terms.is_empty() {
@@ -243,6 +274,7 @@ impl Holding {
             self.spent_to = self.newest;
             return;
         }
+        self.stocks.retain(|stock| !stock.left().is_zero());
         for mut stock in stocks.into_iter().flatten() {
             if drops == self.drops && now < stock.until() {
                 self.stocks.push(stock);
@@ -287,13 +319,15 @@ impl Holding {
         self.drops = self.drops.wrapping_add(1);
         self.refusal = None;
         self.renews = false;
-        for mut stock in std::mem::take(&mut self.stocks) {
-            if let Some(back) = stock.empty() {
-                self.returns.push(back);
-            }
-        }
+        self.give_up_stocks();
         self.return_at = now;
         !self.returns.is_empty()
+    }
+
+    /// Whether what was asked for by question number `drops` is still to be given back: nothing has been forgotten since.
+    #[must_use]
+    pub fn remembers(&self, drops: u64) -> bool {
+        drops >= self.forgotten
     }
 
     /// Forgets everything, without giving it back: the row may be another one.

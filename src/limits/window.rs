@@ -19,7 +19,11 @@ const fn digits(text: &[u8]) -> i64 {
         number = number * 10 + value(*digit);
         rest = after;
     }
-    assert!(rest.is_empty() && number > 0 && number <= 60, "KEYSTILE_MINUTE_SECONDS is 1 to 60");
+    // Sub-buckets of the hour have to end where some of the minute do.
+    assert!(
+        rest.is_empty() && number > 0 && number <= 60 && 3_600 % number == 0,
+        "see KEYSTILE_MINUTE_SECONDS"
+    );
     number
 }
 
@@ -56,6 +60,12 @@ impl Window {
             Self::Hour => "hour",
             Self::Day => "day",
         }
+    }
+
+    /// Whether this program was built with a shorter minute.
+    #[must_use]
+    pub const fn is_shortened() -> bool {
+        MINUTE_SECONDS != 60
     }
 
     /// Its length, in microseconds.

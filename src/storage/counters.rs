@@ -11,23 +11,30 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::prepared::Prepared;
-use super::{StorageError, Store};
+use super::{Epoch, StorageError, Store};
 use crate::clock;
 use crate::limits::{LimitStatus, Row, RowTime, Subject, Terms, Whose, decode, encode};
 use crate::metrics::Kind;
 use crate::policy::{Key, KeyId, RateLimits, RateWindows, UserId};
 
+/// Making a connection ready takes a dozen ways to the database and back.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// A debit that has taken longer is given up: its outcome is unknown then.
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// The server gives up before we do, and lets go of the rows of a replica that stands still.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '700ms'; \
-     SET LOCAL lock_timeout = '500ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
+     SET LOCAL lock_timeout = '200ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
+/// Of rows that are there nothing is inserted, so that whoever holds one is not waited for.
 const MAKE: &str = "INSERT INTO limit_counters (kind, subject_id) \
-     SELECT * FROM unnest($1, $2) AS made (kind, subject_id) ORDER BY kind, subject_id ON CONFLICT DO NOTHING";
+     SELECT * FROM unnest($1, $2) AS made (kind, subject_id) WHERE NOT EXISTS ( \
+         SELECT 1 FROM limit_counters AS there \
+         WHERE there.kind = made.kind AND there.subject_id = made.subject_id) \
+     ORDER BY kind, subject_id ON CONFLICT DO NOTHING";
 /// In order of subject, so that no two groups wait for each other in a circle.
 const LOCK: &str = "SELECT kind, subject_id, row_time, generation, counters FROM limit_counters \
      JOIN unnest($1, $2) AS asked (kind, subject_id) USING (kind, subject_id) \
@@ -36,11 +43,12 @@ const LOCK: &str = "SELECT kind, subject_id, row_time, generation, counters FROM
 const LOCK_FREE: &str = "SELECT kind, subject_id, row_time, generation, counters FROM limit_counters \
      JOIN unnest($1, $2) AS asked (kind, subject_id) USING (kind, subject_id) \
      ORDER BY kind, subject_id FOR UPDATE OF limit_counters SKIP LOCKED";
-/// Of kind 2 is the clock, beside how many replicas there are.
+/// Of kind 2 is the clock, beside how many replicas there are and which history of the database it is.
 const TERMS: &str = "SELECT 2::smallint AS kind, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS subject_id, \
-         (SELECT count(*) FROM replicas) AS requests_per_minute, NULL::bigint AS requests_per_hour, \
-         NULL::bigint AS requests_per_day, NULL::bigint AS tokens_per_minute, NULL::bigint AS tokens_per_hour, \
-         NULL::bigint AS tokens_per_day \
+         (SELECT count(*) FROM replicas) AS requests_per_minute, \
+         (SELECT system_identifier FROM pg_control_system()) AS requests_per_hour, \
+         ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint AS requests_per_day, \
+         NULL::bigint AS tokens_per_minute, NULL::bigint AS tokens_per_hour, NULL::bigint AS tokens_per_day \
      UNION ALL SELECT 0::smallint, key_id, requests_per_minute, requests_per_hour, requests_per_day, \
          tokens_per_minute, tokens_per_hour, tokens_per_day FROM api_keys WHERE key_id = ANY ($1) \
      UNION ALL SELECT 1::smallint, user_id, requests_per_minute, requests_per_hour, requests_per_day, \
@@ -91,7 +99,7 @@ struct TermsRow {
 pub enum Taking {
     /// They are left out.
     WhatIsFree,
-    /// They are waited for, at most half a second; then the group fails.
+    /// They are waited for, at most a fifth of a second; then the group fails.
     Everything,
 }
 
@@ -111,6 +119,8 @@ pub struct Locked {
 pub struct Group {
     /// The database's clock, read after they were locked.
     pub now: RowTime,
+    /// Which history of the database it is.
+    pub epoch: Epoch,
     /// How many replicas there are.
     pub replicas: i64,
     /// Those that were found and not left out, in order.
@@ -151,7 +161,7 @@ impl CounterLink {
             write(&link.session, &[]).await?;
             Ok(session.batch_execute("COMMIT").await?)
         };
-        bounded(prepare).await?;
+        bounded(CONNECT_PATIENCE, prepare).await?;
         Ok(link)
     }
 
@@ -177,10 +187,13 @@ impl CounterLink {
             let making = async { if new.is_empty() { Ok(()) } else { make(session, new).await } };
             let beginning = async { Ok::<_, StorageError>(begin.batch_execute(BEGIN).await?) };
             // Sent in this order.
-            let ((), (), rows, terms) = tokio::try_join!(biased; beginning, making, lock(session, text, subjects), terms(session, subjects))?;
+            let all = async {
+                tokio::try_join!(biased; beginning, making, lock(session, text, subjects), terms(session, subjects))
+            };
+            let ((), (), rows, terms) = unconstrained(all).await?;
             group(rows, &terms)
         };
-        bounded(work).await
+        bounded(PATIENCE, work).await
     }
 
     /// Ends the group: writes rows and commits. They are on disk when this returns.
@@ -193,9 +206,10 @@ impl CounterLink {
         let work = async {
             let writing = async { if rows.is_empty() { Ok(()) } else { write(session, rows).await } };
             let committing = async { Ok(commit.batch_execute("COMMIT").await?) };
-            tokio::try_join!(biased; writing, committing)
+            // Without the runtime's turns in between, which could send the second before the first.
+            unconstrained(async { tokio::try_join!(biased; writing, committing) }).await
         };
-        bounded(work).await?;
+        bounded(PATIENCE, work).await?;
         self.store.took("limits.debit", Kind::Write, clock::since(self.began));
         Ok(())
     }
@@ -251,9 +265,12 @@ async fn statuses_of(
     Ok(limited.into_iter().flat_map(of).collect())
 }
 
-async fn bounded<R>(work: impl Future<Output = Result<R, StorageError>>) -> Result<R, StorageError> {
+async fn bounded<R>(
+    patience: Duration,
+    work: impl Future<Output = Result<R, StorageError>>,
+) -> Result<R, StorageError> {
     let gave_up = |_| Err(StorageError::Unavailable("limits.debit took too long".to_owned()));
-    timeout(PATIENCE, work).await.unwrap_or_else(gave_up)
+    timeout(patience, work).await.unwrap_or_else(gave_up)
 }
 
 fn group(rows: Vec<CounterRow>, all: &[TermsRow]) -> Result<Group, StorageError> {
@@ -268,6 +285,10 @@ fn group(rows: Vec<CounterRow>, all: &[TermsRow]) -> Result<Group, StorageError>
     };
     Ok(Group {
         now: clock.subject_id,
+        epoch: Epoch::new(
+            clock.requests_per_hour.unwrap_or_default(),
+            clock.requests_per_day.unwrap_or_default(),
+        ),
         replicas: clock.requests_per_minute.unwrap_or(1).max(1),
         rows: rows.into_iter().filter_map(by_subject).collect(),
     })

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use prost::bytes::Bytes;
 use tokio::sync::oneshot::{self, Receiver, Sender, error::TryRecvError};
 
+/// So many tokens are remembered before those that do not wait any more are forgotten; fewer wait at once.
+const REMEMBERED_MAX: usize = 256;
+
 /// Tokens that wait, each with the end of its last request.
 #[derive(Debug, Default)]
 pub(super) struct Line(HashMap<Bytes, Receiver<()>>);
@@ -26,13 +29,11 @@ impl Line {
 
     /// The last place.
     pub(super) fn join(&mut self, token: &Bytes) -> Turn {
+        if self.0.len() >= REMEMBERED_MAX {
+            self.0.retain(|_, end| matches!(end.try_recv(), Err(TryRecvError::Empty)));
+        }
         let (sender, receiver) = oneshot::channel();
         Turn { before: self.0.insert(token.clone(), receiver), _end: sender }
-    }
-
-    /// Nobody waits any more.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
     }
 }
 

@@ -141,9 +141,6 @@ impl Deciding {
             Some(Now::Waits(waiting)) => waiting,
             None => None,
         };
-        if self.waiting.is_empty() {
-            self.line.clear();
-        }
         let mut turn = waiting.is_none().then(|| self.line.join(&request.token));
         let size = request.encoded_len();
         self.waiting_bytes = self.waiting_bytes.saturating_add(size);

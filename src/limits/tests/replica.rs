@@ -240,7 +240,10 @@ impl World {
         let (answer, visit) = answer.unwrap();
         let sent = if fault == Fault::SentLate { own } else { sent };
         replica.heard = self.log.debits[visit].version;
-        let mut stocks = replica.holding.answered(&answer, sent, own, ask.needed);
+        let mut stocks = {
+            let drops = replica.holding.drops;
+            replica.holding.answered(&answer, sent, own, ask.needed, drops)
+        };
         for stock in stocks.iter().flatten() {
             let marks = (stock.until(), stock.at(), stock.generation());
             replica.origins.push((marks, visit));

@@ -27,7 +27,7 @@ async fn without_the_store_limited_keys_are_not_decided_and_others_are() {
         let refused = ask(&app, &token).await.unwrap_err();
         assert_eq!(
             (refused.code(), status_reason(&refused).as_str()),
-            (Code::Unavailable, "STORE_UNAVAILABLE")
+            (Code::Unavailable, "LIMITS_UNAVAILABLE")
         );
         assert_eq!(denial(&ask(&app, &unlimited).await.unwrap()), None, "memory decides");
         proxy.mend();
