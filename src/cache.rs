@@ -28,6 +28,7 @@ mod reading;
 mod recent;
 mod rule_pool;
 mod unknown;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use follower::{Follower, FollowerSettings};
 pub use load::{LoadError, Loaded, Wanted};
 pub use loader::{BATCH_MAX, BATCH_TIME_MAX, BATCHES_MAX, Loader, LoaderSettings, WAIT_MAX};
 pub use propagation::{PROPAGATION_WAIT, Propagation, Replicas, STALENESS_MAX, STALENESS_MIN};
+pub use view::View;
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -187,7 +189,7 @@ impl KeyCache {
     fn view_at(&self, now: BootTime) -> Option<View<'_>> {
         // In this order: what is looked up after it is at least as new.
         let is_trusted = now.as_nanos() < self.trusted_until.load(Ordering::SeqCst);
-        is_trusted.then(|| View { cache: self, revision: self.applied(), now })
+        is_trusted.then(|| View::of(self, self.applied(), now))
     }
 
     /// Whether the cache may be trusted at this moment. A decision begins with a [`View`]; this is for what comes
@@ -349,60 +351,5 @@ impl KeyCache {
     /// For the follower: nothing is certain any more.
     pub fn distrust(&self) {
         self.trusted_until.store(0, Ordering::SeqCst);
-    }
-}
-
-/// The cache as a decision may use it: it was trusted after the request had come.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'c> {
-    cache: &'c KeyCache,
-    revision: Revision,
-    now: BootTime,
-}
-
-impl View<'_> {
-    /// What is looked up here is at least as new.
-    #[must_use]
-    pub fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// When the cache was asked.
-    #[must_use]
-    pub fn taken_at(&self) -> BootTime {
-        self.now
-    }
-
-    /// What memory knows of a token.
-    #[must_use]
-    pub fn get(&self, lookup: &Lookup) -> Cached {
-        match self.cache.keys.get(lookup) {
-            Some(key) => Cached::Key(key),
-            None if self.cache.unknown.contains(lookup) => Cached::Unknown,
-            None => Cached::Missing,
-        }
-    }
-
-    /// Whether an entry that was kept since an earlier look-up may be used as one that is looked up now.
-    #[must_use]
-    pub fn still_has(&self, key: &CachedKey) -> bool {
-        let is_fresh = key.is_fresh();
-        if is_fresh {
-            key.touch();
-        }
-        is_fresh
-    }
-
-    /// Whether an entry is to be loaded anew: who looks it up then is told so by [`View::claims_refresh`].
-    #[must_use]
-    pub fn wants_refresh(&self, key: &CachedKey) -> bool {
-        key.wants_refresh(self.now)
-    }
-
-    /// Whether the caller is to load this entry anew, in the background: true for one caller of many, and again some
-    /// time later if nothing came of it.
-    #[must_use]
-    pub fn claims_refresh(&self, key: &CachedKey) -> bool {
-        key.claim_refresh(self.now)
     }
 }

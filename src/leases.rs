@@ -92,10 +92,8 @@ impl Leases {
 
     /// A key or an owner has changed: what is held is given back, and asked for anew under the limits that are in force.
     pub fn dropped(&self, subject: Subject) {
-        if let Some(held) = self.0.registry.get(subject) {
-            held.lock().drop_all(held::now());
-            self.0.queue.push_due([held]);
-        }
+        let held = self.0.registry.get(subject);
+        self.0.queue.push_due(held.filter(|held| held.lock().drop_all(held::now())));
     }
 
     /// A key has changed.
@@ -110,9 +108,8 @@ impl Leases {
 
     /// Anything may have changed.
     pub fn dropped_all(&self) {
-        let all = self.0.registry.all();
-        all.iter().for_each(|held| held.lock().drop_all(held::now()));
-        self.0.queue.push_due(all);
+        let all = self.0.registry.all().into_iter();
+        self.0.queue.push_due(all.filter(|held| held.lock().drop_all(held::now())));
     }
 
     /// The store may be another one: nothing that is held is worth anything there.

@@ -121,11 +121,22 @@ impl Limited {
         let now = held::now();
         let mut locked = self.lock();
         let verdict = locked.charge(need, is_dry, now)?;
-        let renewal = if is_dry { [None, None] } else { self.renewals(&mut locked, now) };
-        drop(locked);
-        self.ask_for(renewal);
-        self.count(&verdict);
+        self.charged_at_once(locked, &verdict, is_dry, now);
         Some(verdict)
+    }
+
+    /// Asks for what runs out, and counts.
+    fn charged_at_once(&self, mut locked: Locked<'_>, verdict: &Verdict, is_dry: bool, now: OwnTime) {
+        let renewals = if is_dry { [None, None] } else { self.renewals(&mut locked, now) };
+        drop(locked);
+        if renewals.iter().any(Option::is_some) {
+            self.leases.0.queue.push_due(renewals.into_iter().flatten());
+        }
+        let metrics = &self.leases.0.metrics;
+        match verdict {
+            Verdict::Charged(_) => metrics.charged_at_once.increment(),
+            Verdict::Refused(..) => metrics.refused_at_once.increment(),
+        }
     }
 
     /// Charges a request of so many tokens, or puts it in the queue: behind every request of the same key or owner that
@@ -136,10 +147,7 @@ impl Limited {
         let now = held::now();
         let mut locked = self.lock();
         if let Some(verdict) = locked.charge(need, is_dry, now) {
-            let renewal = if is_dry { [None, None] } else { self.renewals(&mut locked, now) };
-            drop(locked);
-            self.ask_for(renewal);
-            self.count(&verdict);
+            self.charged_at_once(locked, &verdict, is_dry, now);
             return Attempt::Done(verdict);
         }
         let (sender, receiver) = oneshot::channel();
@@ -174,20 +182,6 @@ impl Limited {
             if holding.claims_renewal(now) { held.clone() } else { None }
         };
         [due(&self.key, &mut locked.key), due(&self.owner, &mut locked.owner)]
-    }
-
-    fn ask_for(&self, renewals: [Option<Arc<Held>>; 2]) {
-        if renewals.iter().any(Option::is_some) {
-            self.leases.0.queue.push_due(renewals.into_iter().flatten());
-        }
-    }
-
-    fn count(&self, verdict: &Verdict) {
-        let metrics = &self.leases.0.metrics;
-        match verdict {
-            Verdict::Charged(_) => metrics.charged_at_once.increment(),
-            Verdict::Refused(..) => metrics.refused_at_once.increment(),
-        }
     }
 
     pub(super) fn stops_waiting(&self) {

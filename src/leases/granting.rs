@@ -33,7 +33,7 @@ const LAST_MAX: Duration = Duration::from_secs(3);
 
 /// The connection of the first lane.
 enum Link {
-    Ready(CounterLink),
+    Ready(Box<CounterLink>),
     /// It is being made, again and again; until then nothing can be had.
     Away(JoinHandle<CounterLink>),
 }
@@ -63,7 +63,7 @@ impl Leases {
     ) {
         let queue = &self.0.queue;
         let mut link = match CounterLink::connect(store).await {
-            Ok(link) => Link::Ready(link),
+            Ok(link) => Link::Ready(Box::new(link)),
             Err(error) => away(store, &error),
         };
         loop {
@@ -87,7 +87,7 @@ impl Leases {
             Link::Away(connecting) if connecting.is_finished() => match connecting.await {
                 Ok(link) => {
                     tracing::info!("rate limits are debited from the store again");
-                    link
+                    Box::new(link)
                 }
                 Err(error) => {
                     let error = StorageError::Defect(error.to_string());

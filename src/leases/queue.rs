@@ -88,6 +88,12 @@ impl Queue {
 
     /// These are to be asked for.
     pub(super) fn push_due(&self, all: impl IntoIterator<Item = Arc<Held>>) {
+        // Before the queue's lock: a holding's comes first.
+        let mut all = all.into_iter().peekable();
+        if all.peek().is_none() {
+            return;
+        }
+        let all: Vec<_> = all.collect();
         self.waiting().due.extend(all);
         self.due.notify_one();
     }

@@ -29,7 +29,8 @@ impl Default for Registry {
 
 impl Registry {
     fn shard(&self, subject: Subject) -> MutexGuard<'_, HashMap<Subject, Arc<Held>>> {
-        let number = usize::try_from(self.hasher.hash_one(subject) % (SHARDS as u64)).unwrap_or_default();
+        let [low, ..] = self.hasher.hash_one(subject).to_le_bytes();
+        let number = usize::from(low) % SHARDS;
         let shard = self.shards.get(number).unwrap_or(&self.shards[0]);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }

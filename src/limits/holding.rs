@@ -282,8 +282,8 @@ impl Holding {
         is_due
     }
 
-    /// Gives everything up, to be given back now: the limits may have changed.
-    pub fn drop_all(&mut self, now: OwnTime) {
+    /// Gives everything up, to be given back now: the limits may have changed. Whether there is anything.
+    pub fn drop_all(&mut self, now: OwnTime) -> bool {
         self.drops = self.drops.wrapping_add(1);
         self.refusal = None;
         self.renews = false;
@@ -293,6 +293,7 @@ impl Holding {
             }
         }
         self.return_at = now;
+        !self.returns.is_empty()
     }
 
     /// Forgets everything, without giving it back: the row may be another one.

@@ -140,12 +140,16 @@ impl CounterLink {
     pub async fn connect(store: &Store) -> Result<Self, StorageError> {
         let session = store.connect().await?;
         let link = Self { session, store: store.clone(), began: clock::monotonic_now() };
+        let mut session = &link.session;
         let prepare = async {
+            // In a transaction, whose local limits end what waits for a table that somebody has locked.
+            session.batch_execute(BEGIN).await?;
             make(&link.session, &[]).await?;
             lock(&link.session, LOCK, &[]).await?;
             lock(&link.session, LOCK_FREE, &[]).await?;
             terms(&link.session, &[]).await?;
-            write(&link.session, &[]).await
+            write(&link.session, &[]).await?;
+            Ok(session.batch_execute("COMMIT").await?)
         };
         bounded(prepare).await?;
         Ok(link)
