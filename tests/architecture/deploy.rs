@@ -122,6 +122,12 @@ fn the_tests_that_the_proof_of_freshness_names_are_there() {
     look_for_tests("docs/freshness-proof.md", "| Fault |", 8);
 }
 
+#[test]
+fn the_tests_that_the_proof_of_limits_names_are_there() {
+    look_for_tests("docs/limits-proof.md", "| Clause |", 60);
+    look_for_tests("docs/limits-proof.md", "| Property |", 5);
+}
+
 /// Looks for every test that the last column of a table names; there are more than so many.
 fn look_for_tests(path: &str, head: &str, more_than: usize) {
     let text = tree::file(path).text;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::history::{Weights, history};
+use super::history::{Weights, history, history_ahead};
 use super::world::Fault;
 
 const STEPS: usize = 250;
@@ -25,6 +25,11 @@ proptest! {
     }
 
     #[test]
+    fn units_that_are_debited_ahead_count_where_they_are_used(history in history_ahead()) {
+        history.run(Fault::None).check();
+    }
+
+    #[test]
     fn lost_questions_lost_answers_and_crashes_admit_no_more(history in history(Weights { losses: 6, ..CALM }, STEPS)) {
         history.run(Fault::None).check();
     }
@@ -40,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn a_failover_admits_no_more_than_what_it_lost(history in history(Weights { losses: 2, failovers: 4, ..CALM }, STEPS)) {
+    fn a_failover_admits_no_more_than_what_it_lost(history in history(Weights { losses: 2, failovers: 6, ..CALM }, STEPS)) {
         history.run(Fault::None).check();
     }
 

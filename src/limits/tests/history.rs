@@ -5,7 +5,7 @@ use std::fmt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{Fault, World};
+use super::world::{Fault, START, World};
 use crate::limits::{Limit, Need, Window};
 
 /// One step.
@@ -202,6 +202,39 @@ pub fn history(weights: Weights, steps: usize) -> impl Strategy<Value = History>
             steps: raw.into_iter().map(|raw| step(shortest, replicas, weights, raw)).collect(),
         },
     )
+}
+
+/// Histories in which units are debited ahead and all that is left is used at once: from shortly before the end of a
+/// sub-bucket on, and again when it leaves.
+pub fn history_ahead() -> impl Strategy<Value = History> {
+    let pace = (1..8_u8, 0..60_000_000_u64);
+    (
+        16..200_i64,
+        0..700_000_000_u64,
+        vec(pace, 2..6),
+        0..1_000_000_000_u64,
+        vec(-1_000_000_000..2_500_000_000_i64, 4),
+    )
+        .prop_map(|(most, before_end, paces, until_used, edges)| {
+            let end = nanos(Window::Minute.end(Window::Minute.bucket(START)) - START);
+            let mut steps = vec![Step::Elapse(end.saturating_sub(before_end))];
+            let all = |replica| [Step::Request(replica, u8::MAX, 0), Step::Exchange(replica, 0, 0)];
+            for (requests, pause) in paces {
+                steps.extend([Step::Request(0, requests, 0), Step::Exchange(0, 0, 0), Step::Elapse(pause)]);
+            }
+            steps.extend(all(1));
+            steps.extend([Step::Elapse(until_used), Step::Request(0, u8::MAX, 0)]);
+            for edge in edges {
+                steps.push(Step::Edge(edge));
+                steps.extend(all(1));
+            }
+            let limits = [Some(most), None, None, None, None, None];
+            History { limits, replicas: 2, is_summed: false, steps }
+        })
+}
+
+fn nanos(micros: i64) -> u64 {
+    u64::try_from(micros).unwrap() * 1_000
 }
 
 impl World {

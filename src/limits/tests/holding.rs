@@ -97,6 +97,18 @@ fn what_was_forgotten_is_not_given_back() {
 }
 
 #[test]
+fn neither_what_is_held_nor_what_is_owed_is_given_back_when_it_is_forgotten() {
+    let (mut store, mut holding, now) = (Store::new(per_minute(100)), Holding::default(), 10 * SECOND);
+    store.fill(&mut holding, requests(10), now);
+    assert!(!holding.claims_return(now + SECOND) && !holding.is_idle(now + SECOND), "owed");
+    let (stocks, drops) = store.stocks(&mut Holding::default(), requests(10), now + SECOND);
+    holding.keep(stocks, drops, now + SECOND);
+    assert!(matches!(holding.want(requests(1), now + SECOND), Want::Here(_)), "held");
+    holding.forget();
+    assert!(!holding.claims_return(now + 9 * SECOND) && holding.is_idle(now + 9 * SECOND));
+}
+
+#[test]
 fn what_was_taken_before_everything_was_forgotten_is_not_put_into_what_came_later() {
     let (mut store, mut holding, now) = (Store::new(per_minute(100)), Holding::default(), 10 * SECOND);
     store.fill(&mut holding, requests(1), now);

@@ -52,6 +52,8 @@ pub struct Entry {
 pub struct Log {
     pub debits: Vec<Debit>,
     pub entries: Vec<Entry>,
+    /// Debits at one place, where units of one were put back as if they were of the other.
+    pub alike: Vec<(usize, usize)>,
 }
 
 /// More than the rule allows.

@@ -289,8 +289,13 @@ impl World {
         entry.is_undone = true;
         account.used = account.used.minus(entry.units);
         let taken = Taken { generation: entry.generation, at: entry.at, units: entry.units };
-        let own = replica.own(now);
+        let (debit, own) = (entry.debit, replica.own(now));
+        let before = replica.holding.stocks().to_vec();
         replica.holding.put_back(&taken, own);
+        let mut both = replica.holding.stocks().iter().zip(&before);
+        let grown = both.find(|(stock, before)| stock.left() != before.left());
+        let origin = grown.map(|(stock, _)| replica.origin(stock));
+        self.log.alike.extend(origin.filter(|origin| *origin != debit).map(|origin| (origin, debit)));
     }
 
     /// To the row and back.

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 
 /// When histories begin: not where a sub-bucket does.
-const START: RowTime = 1_700_000_001_234_567;
+pub const START: RowTime = 1_700_000_001_234_567;
 /// How many earlier states of the row a failover may go back to.
 const STATES_MAX: usize = 8;
 
@@ -234,6 +234,12 @@ impl World {
         self.epoch += 1;
         let kept = self.state.visits;
         self.log.debits.iter_mut().skip(kept).for_each(|debit| debit.is_lost = true);
+        // Which of their uses are lost nobody can tell.
+        for (one, other) in &self.log.alike {
+            let is_lost = self.log.debits[*one].is_lost || self.log.debits[*other].is_lost;
+            self.log.debits[*one].is_lost = is_lost;
+            self.log.debits[*other].is_lost = is_lost;
+        }
     }
 
     /// A replica hears that another database has taken over.
