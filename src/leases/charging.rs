@@ -75,7 +75,7 @@ pub struct Ticket {
 }
 
 /// Both holdings under their locks, the key's first.
-pub(super) struct Locked<'l> {
+pub(super) struct BothLocked<'l> {
     pub(super) key: Option<(&'l Held, MutexGuard<'l, Holding>)>,
     pub(super) owner: Option<(&'l Held, MutexGuard<'l, Holding>)>,
 }
@@ -102,9 +102,9 @@ impl Limited {
         self.key.iter().chain(&self.owner)
     }
 
-    pub(super) fn lock(&self) -> Locked<'_> {
+    pub(super) fn lock(&self) -> BothLocked<'_> {
         let key = self.key.as_deref().map(|held| (held, held.lock()));
-        Locked { key, owner: self.owner.as_deref().map(|held| (held, held.lock())) }
+        BothLocked { key, owner: self.owner.as_deref().map(|held| (held, held.lock())) }
     }
 
     /// Charges a request of so many tokens with what is in hand; `None` where the store has to be asked.
@@ -119,7 +119,7 @@ impl Limited {
     }
 
     /// Asks for what runs out, and counts.
-    fn charged_at_once(&self, mut locked: Locked<'_>, verdict: &Verdict, is_dry: bool, now: OwnTime) {
+    fn charged_at_once(&self, mut locked: BothLocked<'_>, verdict: &Verdict, is_dry: bool, now: OwnTime) {
         let renewals = if is_dry { [None, None] } else { self.renewals(&mut locked, now) };
         drop(locked);
         if renewals.iter().any(Option::is_some) {
@@ -169,7 +169,7 @@ impl Limited {
         }
     }
 
-    fn renewals(&self, locked: &mut Locked<'_>, now: OwnTime) -> [Option<Arc<Held>>; 2] {
+    fn renewals(&self, locked: &mut BothLocked<'_>, now: OwnTime) -> [Option<Arc<Held>>; 2] {
         let due = |held: &Option<Arc<Held>>, locked: &mut Option<(&Held, MutexGuard<'_, Holding>)>| {
             let (_, holding) = locked.as_mut()?;
             if holding.claims_renewal(now) { held.clone() } else { None }
@@ -198,7 +198,7 @@ impl Limited {
     }
 }
 
-impl Locked<'_> {
+impl BothLocked<'_> {
     pub(super) fn each(&mut self) -> impl Iterator<Item = (&Held, &mut Holding)> {
         self.key.iter_mut().chain(&mut self.owner).map(|(held, holding)| (&**held, &mut **holding))
     }
@@ -207,10 +207,10 @@ impl Locked<'_> {
         self.each().for_each(|(_, holding)| holding.count_waiting(waits));
     }
 
-    pub(super) fn statuses(&mut self, now: OwnTime) -> Vec<LimitStatus> {
+    fn statuses(&mut self, now: OwnTime) -> Vec<LimitStatus> {
         let mut statuses = Vec::with_capacity(6);
         for (held, holding) in self.each() {
-            status::add(&mut statuses, held, holding, now);
+            status::add(&mut statuses, held, holding, Need::default(), now);
         }
         statuses
     }

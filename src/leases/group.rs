@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use super::charging::{Charged, NotCharged, Verdict};
+use super::charging::{BothLocked, Charged, NotCharged, Verdict};
 use super::held::{self, Held};
 use super::queue::{Waiter, Work};
-use super::status::Refused;
-use crate::limits::{Answer, Ask, Holding, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn};
+use super::status::{self, Refused};
+use crate::limits::{
+    Answer, Ask, Holding, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn,
+};
 use crate::storage::counters::Locked;
 
 /// A request that has waited for so long is not put in a queue again.
@@ -271,7 +273,7 @@ impl Group {
             }
         }
         if let Some(refused) = refused.filter(|_| !has_pieces) {
-            return Some(Verdict::Refused(refused, locked.statuses(now)));
+            return Some(Verdict::Refused(refused, self.statuses(&mut locked, now)));
         }
         if !is_there {
             return None;
@@ -281,7 +283,7 @@ impl Group {
             charged.of_key = self.take(&mut locked.key, *need, now);
             charged.of_owner = self.take(&mut locked.owner, *need, now);
         }
-        charged.statuses = locked.statuses(now);
+        charged.statuses = self.statuses(&mut locked, now);
         Some(Verdict::Charged(charged))
     }
 
@@ -294,6 +296,16 @@ impl Group {
         let (held, holding) = locked.as_mut()?;
         let stocks = &mut self.entries.get_mut(&held.subject())?.stocks;
         holding.take_late(stocks, need, now)
+    }
+
+    fn statuses(&self, locked: &mut BothLocked<'_>, now: OwnTime) -> Vec<LimitStatus> {
+        let mut statuses = Vec::new();
+        for (held, holding) in locked.each() {
+            let stocks = self.entries.get(&held.subject()).map_or(&[][..], |entry| &entry.stocks);
+            let more = stocks.iter().flatten().fold(Need::default(), |sum, stock| sum.plus(stock.left()));
+            status::add(&mut statuses, held, holding, more, now);
+        }
+        statuses
     }
 
     /// The group has failed: nobody knows whether anything was debited. Gives back who waited.

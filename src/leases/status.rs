@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::held::Held;
-use crate::limits::{Holding, Limit, LimitStatus, Need, OwnTime, Refusal, Shortage, Subject, Whose};
+use crate::limits::{
+    Holding, Limit, LimitStatus, Need, OwnTime, Refusal, Shortage, Standing, Subject, Whose,
+};
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,11 @@ pub(super) fn whose(held: &Held) -> Whose {
     }
 }
 
-/// Adds how a holding's limits stand.
-pub(super) fn add(statuses: &mut Vec<LimitStatus>, held: &Held, holding: &Holding, now: OwnTime) {
-    let of = |standing| LimitStatus::of(whose(held), &standing, holding.until(standing.reset, now));
+/// Adds how a holding's limits stand, with `more` in hand.
+pub(super) fn add(statuses: &mut Vec<LimitStatus>, held: &Held, holding: &Holding, more: Need, now: OwnTime) {
+    let of = |standing: Standing| {
+        let free = standing.free.saturating_add(more.of(standing.limit.metric));
+        LimitStatus::of(whose(held), &Standing { free, ..standing }, holding.until(standing.reset, now))
+    };
     statuses.extend(holding.standings().map(of));
 }
