@@ -1,24 +1,15 @@
 //! The rule holds whatever happens.
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
 
 use super::history::{Weights, history, history_ahead};
 use super::world::Fault;
 
 const STEPS: usize = 250;
 
-/// `PROPTEST_CASES` asks for more of them.
-pub fn config() -> Config {
-    let config = Config::default();
-    Config { cases: if config.cases == 256 { 400 } else { config.cases }, ..config }
-}
-
 const CALM: Weights = Weights { losses: 0, clocks: 0, limits: 0, reports: 0, failovers: 0 };
 
 proptest! {
-    #![proptest_config(config())]
-
     #[test]
     fn no_more_is_admitted_than_the_limits_allow(history in history(Weights { reports: 1, ..CALM }, STEPS)) {
         history.run(Fault::None).check();

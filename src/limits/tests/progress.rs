@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::exactness::config;
 use super::history::{History, Weights, history};
 use super::replica::Outcome;
 use super::world::{Fault, World};
@@ -62,7 +61,7 @@ fn assert_given_out(of_cycles: &[usize], most: usize, what: &str) {
 fn steady_demand_is_given_what_the_limit_allows() {
     for replicas in [1, 3] {
         // What is asked for is less than what is admitted now and then, if it is little.
-        for (most, times) in [(1, 20), (3, 3), (10, 3), (100, 2), (400, 3)] {
+        for (most, times) in [(1, 20), (3, 3), (10, 3), (200, 3)] {
             let limits = [Some(most), None, None, None, None, None];
             let most = usize::try_from(most).unwrap();
             let per_minute = u64::try_from(most * times).unwrap();
@@ -76,10 +75,10 @@ fn steady_demand_is_given_what_the_limit_allows() {
 fn steady_demand_is_given_the_tokens_that_the_limit_allows() {
     for replicas in [1, 3] {
         for size in [1, 20, 100] {
-            let limits = [None, None, None, Some(400), Some(1 << 31), None];
-            let per_minute = u64::try_from(3 * 400 / size).unwrap();
+            let limits = [None, None, None, Some(200), Some(1 << 31), None];
+            let per_minute = u64::try_from(3 * 200 / size).unwrap();
             let of_cycles = admitted(limits, replicas, per_minute, &|_| Need::request(size), 6);
-            let most = usize::try_from(400 / size).unwrap();
+            let most = usize::try_from(200 / size).unwrap();
             assert_given_out(&of_cycles, most, &format!("{replicas} replicas, requests of {size} tokens"));
         }
     }
@@ -88,10 +87,10 @@ fn steady_demand_is_given_the_tokens_that_the_limit_allows() {
 #[test]
 fn requests_that_do_not_fit_take_nothing_from_others() {
     for replicas in [1, 3] {
-        let limits = [None, None, None, Some(400), None, None];
-        let need = |asked: u64| Need::request(if asked.is_multiple_of(3) { 500 } else { 1 });
-        let of_cycles = admitted(limits, replicas, 1_400, &need, 6);
-        assert_given_out(&of_cycles, 400, &format!("{replicas} replicas"));
+        let limits = [None, None, None, Some(200), None, None];
+        let need = |asked: u64| Need::request(if asked.is_multiple_of(3) { 300 } else { 1 });
+        let of_cycles = admitted(limits, replicas, 800, &need, 6);
+        assert_given_out(&of_cycles, 200, &format!("{replicas} replicas"));
     }
 }
 
@@ -130,8 +129,6 @@ fn fits(world: &World, need: Need) -> bool {
 const STEPS: usize = 120;
 
 proptest! {
-    #![proptest_config(config())]
-
     #[test]
     fn what_a_row_counts_is_what_was_used(history in history(Weights::default(), STEPS)) {
         let mut world = history.run(Fault::None);
