@@ -267,12 +267,8 @@ impl Holding {
         Some(refusal_of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
     }
 
-    /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`]: of an answer
-    /// that was asked for before everything was dropped, its refusal is not kept either.
+    /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`].
     pub fn keep(&mut self, stocks: [Option<Stock>; 2], drops: u64, now: OwnTime) {
-        if drops != self.drops {
-            self.refusal = None;
-        }
         if drops < self.forgotten {
             self.returns.clear();
             self.spent_to = self.newest;
