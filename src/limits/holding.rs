@@ -88,7 +88,7 @@ pub struct Holding {
     /// It is about to be asked for since stocks in use run out.
     renews: bool,
     /// How often everything was dropped: what was asked for before is not kept.
-    pub(super) drops: u64,
+    drops: u64,
     /// What `drops` was when everything was forgotten last: what was asked for before is not given back either …
     forgotten: u64,
     /// … nor are units that were taken of what was debited up to here.
@@ -108,8 +108,12 @@ impl Holding {
             return Want::Here(position);
         }
         match self.refusal {
-            // What is in hand in pieces may be enough once it is back.
-            Some(refusal) if refusal.is_of(need, now) && !self.has_pieces(&refusal) => Want::Refused(refusal),
+            // What is in hand in pieces may be enough once it is back, but not for more than the limit.
+            Some(refusal) if refusal.is_of(need, now) => {
+                let Shortage { limit, most, .. } = refusal.shortage;
+                let may_be_enough = need.of(limit.metric) <= most && self.has_pieces(&refusal);
+                if may_be_enough { Want::Ask } else { Want::Refused(refusal) }
+            }
             _ => Want::Ask,
         }
     }
@@ -122,7 +126,7 @@ impl Holding {
     /// Where a refusal is due although some of what is in the way is in hand, in stocks of which none is enough: gives
     /// that up, to be given back with the next question. Whether there was anything.
     pub fn gives_up_pieces(&mut self, refusal: &Refusal, now: OwnTime) -> bool {
-        let has_pieces = self.has_pieces(refusal);
+        let has_pieces = refusal.shortage.room_at.is_some() && self.has_pieces(refusal);
         if has_pieces {
             self.give_up_stocks();
             self.return_at = now;
@@ -263,12 +267,8 @@ impl Holding {
         Some(refusal_of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
     }
 
-    /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`]: of an answer
-    /// that was asked for before everything was dropped, its refusal is not kept either.
+    /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`].
     pub fn keep(&mut self, stocks: [Option<Stock>; 2], drops: u64, now: OwnTime) {
-        if drops != self.drops {
-            self.refusal = None;
-        }
         if drops < self.forgotten {
             self.returns.clear();
             self.spent_to = self.newest;

@@ -38,13 +38,7 @@ impl Store {
     fn stocks(&mut self, holding: &mut Holding, needed: Need, now: OwnTime) -> ([Option<Stock>; 2], u64) {
         let (ask, drops) = holding.ask(needed, now);
         let answer = self.visit(&ask, now);
-        (
-            {
-                let drops = holding.drops;
-                holding.answered(&answer, now, now, needed, drops)
-            },
-            drops,
-        )
+        (holding.answered(&answer, now, now, needed, drops), drops)
     }
 
     fn fill(&mut self, holding: &mut Holding, needed: Need, now: OwnTime) {
@@ -72,10 +66,7 @@ fn an_answer_that_was_asked_for_before_a_drop_leaves_no_refusal() {
     let (ask, drops) = holding.ask(requests(1), now);
     let answer = store.visit(&ask, now);
     holding.drop_all(now);
-    let stocks = {
-        let drops = holding.drops;
-        holding.answered(&answer, now, now, requests(1), drops)
-    };
+    let stocks = holding.answered(&answer, now, now, requests(1), drops);
     assert!(holding.refusal(requests(1), &answer).is_some());
     holding.keep(stocks, drops, now);
     assert_eq!(holding.want(requests(1), now), Want::Ask);
@@ -158,10 +149,7 @@ fn a_stock_ends_a_second_after_it_was_asked_for_and_its_rest_goes_back_once() {
     let (mut store, mut holding, now) = (Store::new(per_minute(8)), Holding::default(), 10 * SECOND);
     let (ask, drops) = holding.ask(requests(8), now);
     let answer = store.visit(&ask, now + SECOND / 4);
-    let stocks = {
-        let drops = holding.drops;
-        holding.answered(&answer, now, now + SECOND / 2, requests(8), drops)
-    };
+    let stocks = holding.answered(&answer, now, now + SECOND / 2, requests(8), drops);
     holding.keep(stocks, drops, now + SECOND / 2);
     assert!(take(&mut holding, requests(5), now + SECOND - 1).is_some());
     assert!(take(&mut holding, requests(1), now + SECOND).is_none());
@@ -205,10 +193,7 @@ fn units_of_the_next_sub_bucket_may_be_used_before_it_begins() {
     assert!(holding.claims_renewal(now));
     let (ask, drops) = holding.ask(Need::default(), now);
     let answer = store.visit(&ask, now + SECOND / 20);
-    let stocks = {
-        let drops = holding.drops;
-        holding.answered(&answer, now, now + SECOND / 10, Need::default(), drops)
-    };
+    let stocks = holding.answered(&answer, now, now + SECOND / 10, Need::default(), drops);
     let [Some(here), Some(next)] = stocks else { panic!("{answer:?}") };
     assert_eq!((here.until(), next.until()), (now + 3 * SECOND / 20, now + SECOND));
     assert_eq!(next.at(), Window::Minute.end(Window::Minute.bucket(here.at())));
@@ -252,17 +237,38 @@ fn a_refusal_of_tokens_leaves_room_for_fewer() {
     store.visit(&Ask { needed: Need::request(8), ..Ask::default() }, now);
     let (ask, drops) = holding.ask(Need::request(20), now);
     let answer = store.visit(&ask, now);
-    let stocks = {
-        let drops = holding.drops;
-        holding.answered(&answer, now, now, Need::request(20), drops)
-    };
+    let stocks = holding.answered(&answer, now, now, Need::request(20), drops);
     assert_eq!(
         holding.refusal(Need::request(20), &answer).and_then(|it| it.retry_after(Need::request(20), now)),
         None
     );
     holding.keep(stocks, drops, now);
+    // What is in hand may be enough together with what else comes back.
+    assert_eq!(holding.want(Need::request(3), now), Want::Ask);
+    assert!(take(&mut holding, Need::request(2), now).is_some());
     assert!(matches!(holding.want(Need::request(3), now), Want::Refused(_)));
-    assert!(matches!(holding.want(Need::request(2), now), Want::Here(_)));
+    assert_eq!(holding.want(Need::request(0), now), Want::Ask);
+}
+
+#[test]
+fn what_is_larger_than_the_limit_is_refused_and_leaves_what_is_in_hand() {
+    let terms = terms([None, None, None, Some(10), None, None]);
+    let (mut store, mut holding, now) = (Store::new(terms), Holding::default(), 10 * SECOND);
+    store.fill(&mut holding, Need::request(9), now);
+    let (ask, drops) = holding.ask(Need::request(11), now);
+    let answer = store.visit(&ask, now);
+    let stocks = holding.answered(&answer, now, now, ask.needed, drops);
+    let refusal = holding.refusal(Need::request(11), &answer).unwrap();
+    assert!(!holding.gives_up_pieces(&refusal, now));
+    holding.keep(stocks, drops, now);
+    assert!(matches!(holding.want(Need::request(11), now), Want::Refused(_)));
+    let refusal = holding.refusal(Need::request(10), &answer).unwrap();
+    assert_eq!(holding.want(Need::request(10), now), Want::Ask);
+    assert!(matches!(holding.want(Need::request(9), now), Want::Here(_)));
+    // Together they are enough, once they are back.
+    assert!(holding.gives_up_pieces(&refusal, now) && holding.claims_return(now));
+    store.fill(&mut holding, Need::request(10), now);
+    assert!(matches!(holding.want(Need::request(10), now), Want::Here(_)));
 }
 
 #[test]

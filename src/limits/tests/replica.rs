@@ -240,10 +240,7 @@ impl World {
         let (answer, visit) = answer.unwrap();
         let sent = if fault == Fault::SentLate { own } else { sent };
         replica.heard = self.log.debits[visit].version;
-        let mut stocks = {
-            let drops = replica.holding.drops;
-            replica.holding.answered(&answer, sent, own, ask.needed, drops)
-        };
+        let mut stocks = replica.holding.answered(&answer, sent, own, ask.needed, drops);
         for stock in stocks.iter().flatten() {
             let marks = (stock.until(), stock.at(), stock.generation());
             replica.origins.push((marks, visit));
@@ -259,7 +256,9 @@ impl World {
                 assert!(replica.holding.has(&stocks, need, own));
                 let taken = replica.holding.take_late(&mut stocks, need, own).unwrap();
                 replica.admit(&stock, &taken, told, &mut self.log, now);
-            } else if let Some(refusal) = replica.holding.refusal(need, &answer) {
+            } else if let Some(refusal) = replica.holding.refusal(need, &answer)
+                && !replica.holding.gives_up_pieces(&refusal, own)
+            {
                 let after = refusal.retry_after(need, own);
                 replica.refused.push(after.map(|after| own + duration(after)));
             } else if own - since < AGE_MAX {
