@@ -9,6 +9,7 @@
 
 mod audit;
 mod authorize;
+mod bar;
 mod bootstrap;
 mod check_config;
 mod client;

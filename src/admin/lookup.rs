@@ -4,6 +4,7 @@
 //! Not audited: it tells a reader nothing that he may not read anyway. bcrypt runs on the threads that make
 //! tokens, which no end user's token can take; a reader who floods them gets OVERLOADED.
 
+use super::read::read;
 use super::{Admin, AdminError, KeyView};
 use crate::policy::KeyId;
 use crate::storage::secrets::{self, Candidate, Of};
@@ -20,11 +21,12 @@ impl Admin {
             return Err(AdminError::TokenUnknown);
         };
         let key_id = self.key_of(presented).await?.ok_or(AdminError::TokenUnknown)?;
-        match self.get_key(key_id).await {
-            // Purged in between.
-            Err(AdminError::KeyNotFound(_)) => Err(AdminError::TokenUnknown),
-            found => found,
-        }
+        let now = self.settings.clock.now();
+        let found = self
+            .store
+            .snapshot("keys.get", move |session| Box::pin(async move { read(session, key_id, now).await }));
+        // It may have been purged in between.
+        found.await?.ok_or(AdminError::TokenUnknown)
     }
 
     async fn key_of(&self, presented: Presented<'_>) -> Result<Option<KeyId>, AdminError> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::{Admin, AdminError, Changed, Etag, EtagOf, Written, snapshot};
+use crate::limits::LimitStatus;
 use crate::policy::{Owner, RateLimits, Revision, UserId};
 use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
-use crate::storage::{Session, StorageError, owners};
+use crate::storage::{Session, StorageError, counters, owners};
 
 /// An owner with everything that is shown of it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,15 @@ pub struct OwnerView {
     pub owner: Owner,
     /// Keys that are not deleted.
     pub key_count: i64,
+}
+
+/// An owner with everything that is shown of it, and how its rate limits stand.
+#[derive(Clone, Debug)]
+pub struct OwnerUnderLimits {
+    /// The owner.
+    pub view: OwnerView,
+    /// What replicas hold counts as used.
+    pub limits: Vec<LimitStatus>,
 }
 
 /// Which owners to list.
@@ -187,7 +197,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::OwnerNotFound`], [`AdminError::Store`].
-    pub async fn get_owner(&self, user_id: UserId) -> Result<OwnerView, AdminError> {
+    pub async fn get_owner(&self, user_id: UserId) -> Result<OwnerUnderLimits, AdminError> {
         let read = self.store.snapshot("owners.get", move |session| {
             Box::pin(async move {
                 let row = owners::rows(session, &[user_id]).await?.pop();
@@ -196,7 +206,8 @@ impl Admin {
                 }
                 let owner = row.unwrap_or_else(|| unchanged(user_id));
                 let key_count = owners::key_count(session, user_id).await?;
-                Ok(Some(OwnerView { owner, key_count }))
+                let limits = counters::owner_statuses(session, user_id, owner.rate_limits).await?;
+                Ok(Some(OwnerUnderLimits { view: OwnerView { owner, key_count }, limits }))
             })
         });
         read.await?.ok_or(AdminError::OwnerNotFound(user_id))

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::{Admin, AdminError, Written, snapshot};
+use crate::limits::LimitStatus;
 use crate::policy::{Budget, Key, KeyId, KeyTotals, Revision};
 use crate::storage::changes::{self, Actor, AuditLine, Change, Subject};
-use crate::storage::{Session, StorageError, budgets, keys, secrets, usage};
+use crate::storage::{Session, StorageError, budgets, counters, keys, owners, secrets, usage};
 use crate::token::KeyHash;
 
 /// A key with everything that is shown of it.
@@ -23,6 +24,15 @@ pub struct KeyView {
     pub key_hash: Option<KeyHash>,
     /// When it was read; states are derived from it.
     pub read_time: DateTime<Utc>,
+}
+
+/// A key with everything that is shown of it, and how the rate limits that it is under stand.
+#[derive(Clone, Debug)]
+pub struct KeyUnderLimits {
+    /// The key.
+    pub view: KeyView,
+    /// Of the key and of its owner; what replicas hold counts as used.
+    pub limits: Vec<LimitStatus>,
 }
 
 /// What is shown of a key beside the key.
@@ -63,16 +73,27 @@ pub(super) async fn read(
     Ok(key.map(|key| rest.of(key)))
 }
 
+/// How the rate limits that a key is under stand.
+async fn limits(session: &mut Session, key: &Key) -> Result<Vec<LimitStatus>, StorageError> {
+    let owner = owners::rows(session, &[key.user_id]).await?.pop();
+    let of_owner = owner.map(|owner| owner.rate_limits).unwrap_or_default();
+    counters::statuses(session, key, of_owner).await
+}
+
 impl Admin {
     /// Reads a key; deleted ones are found until they are purged.
     ///
     /// # Errors
     /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
-    pub async fn get_key(&self, key_id: KeyId) -> Result<KeyView, AdminError> {
+    pub async fn get_key(&self, key_id: KeyId) -> Result<KeyUnderLimits, AdminError> {
         let now = self.settings.clock.now();
-        let found = self
-            .store
-            .snapshot("keys.get", move |session| Box::pin(async move { read(session, key_id, now).await }));
+        let found = self.store.snapshot("keys.get", move |session| {
+            Box::pin(async move {
+                let Some(view) = read(session, key_id, now).await? else { return Ok(None) };
+                let limits = limits(session, &view.key).await?;
+                Ok(Some(KeyUnderLimits { view, limits }))
+            })
+        });
         found.await?.ok_or(AdminError::KeyNotFound(key_id))
     }
 
@@ -80,7 +101,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::KeyNotFound`], [`AdminError::Store`].
-    pub async fn get_key_with_hash(&self, actor: Actor, key_id: KeyId) -> Result<KeyView, AdminError> {
+    pub async fn get_key_with_hash(&self, actor: Actor, key_id: KeyId) -> Result<KeyUnderLimits, AdminError> {
         let now = self.settings.clock.now();
         self.store
             .write("keys.get_with_hash", move |session| {
@@ -89,12 +110,13 @@ impl Admin {
                     let (key, rest) =
                         tokio::join!(biased; keys::lock(session, key_id), rest(session, key_id, now));
                     let key = key?.ok_or(AdminError::KeyNotFound(key_id))?;
-                    let mut shown = rest?.of(key);
-                    shown.key_hash = secrets::current_hash(session, key_id).await?;
+                    let mut view = rest?.of(key);
+                    view.key_hash = secrets::current_hash(session, key_id).await?;
+                    let limits = limits(session, &view.key).await?;
                     let line = AuditLine { action: "keys.get_hash", before: None, after: None };
                     let resource = Subject::Key(key_id).resource();
                     changes::audit(session, Revision::ZERO, &actor, &resource, line).await?;
-                    Ok(shown)
+                    Ok(KeyUnderLimits { view, limits })
                 })
             })
             .await

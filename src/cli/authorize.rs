@@ -40,8 +40,8 @@ Exit code: 0 allowed, 1 denied, 2 no decision was made; of several answers the w
 ///
 /// The judged token is read from stdin, or from --judged-token-file; never from a flag, which other users of
 /// the machine could see. The caller's own token (--token-file, KEYSTILE_TOKEN) is that of a key with the
-/// scope keystile.authorize. Rate limits and budgets are stored but not enforced yet:
-/// a warning names each.
+/// scope keystile.authorize. Rate limits are charged, unless --dry-run is given. Budgets are stored but not
+/// enforced yet: a warning says so.
 ///
 /// --batch asks many questions, a line each: {"token": "ks_…", "model": "gpt-4o", "scopes": ["chat.completions"]},
 /// by the names of the contract's AuthorizeRequest.

@@ -7,13 +7,15 @@ use clap::Args;
 
 use super::DENIED;
 use super::authorize::warnings;
+use super::bar::standings;
 use super::client::ClientArgs;
 use super::json::to_json;
-use super::keys::{details, rate_limits};
+use super::keys::details;
 use super::output::{Format, Output, OutputArgs, Tone};
 use super::read_token::read_token;
 use crate::grpc::pb;
 use crate::grpc::pb::authorize_response::Reason;
+use crate::grpc::pb::rate_limit_status::Subject;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +24,7 @@ Examples:
 
 Exit code: 0 the token can be used, 1 it cannot, 2 there is no answer.";
 
-/// Shows the key of a token as its holder may see it
+/// Shows the key of a token as its holder may see it, and how the rate limits of it and of its owner stand
 ///
 /// The token is read from stdin, or from --judged-token-file. Nothing is charged or counted. The caller's own
 /// token is that of a key with the scope keystile.authorize.
@@ -66,10 +68,7 @@ fn shown(answer: &pb::IntrospectKeyResponse, output: &Output) -> String {
     if let Some(key) = &answer.key {
         text.push_str(&format!("\n{}", details(key, output.look())));
     }
-    let of_owner = rate_limits(answer.owner_rate_limits).into_iter().filter(|(_, limits)| !limits.is_empty());
-    for (what, limits) in of_owner {
-        text.push_str(&format!("\nowner's {what}  {limits}"));
-    }
+    text.push_str(&standings(&answer.rate_limits, Subject::Key, output.look()));
     text.push_str(&warnings(&answer.warnings));
     text
 }
@@ -78,19 +77,28 @@ fn shown(answer: &pb::IntrospectKeyResponse, output: &Output) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::Written;
+    use crate::grpc::pb::rate_limit_status::Metric;
 
     #[test]
     fn a_token_is_usable_or_says_why_not() {
         let output = Output::to(Format::Table, Written::default(), Written::default());
-        let limits = pb::RateLimitWindows { per_day: Some(5), ..Default::default() };
+        let limit = pb::RateLimitStatus {
+            metric: Metric::Requests.into(),
+            window: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            limit: 5,
+            remaining: Some(5),
+            reset_after: None,
+            subject: Subject::Owner.into(),
+        };
         let usable = pb::IntrospectKeyResponse {
             key: Some(pb::Key { key_id: 17, display_name: "ci".into(), ..Default::default() }),
-            owner_rate_limits: Some(pb::RateLimits { requests: Some(limits), tokens: None }),
+            rate_limits: vec![limit],
             ..Default::default()
         };
         assert_eq!(
             shown(&usable, &output),
-            "USABLE\nkey      17\nowner    0\nname     ci\nexpires  never\nowner's requests  5 a day"
+            "USABLE\nkey      17\nowner    0\nname     ci\nexpires  never\n\n\
+             owner's requests / day  [--------------------]  0 of 5 used"
         );
         let invalid = pb::IntrospectKeyResponse { reason: Reason::KeyInvalid.into(), ..Default::default() };
         assert_eq!(shown(&invalid, &output), "NOT USABLE KEY_INVALID");

@@ -5,9 +5,11 @@
 //!   stays what it would have been.
 //! - Colour only on a terminal, and never where `NO_COLOR` is set or `TERM` is `dumb`.
 //! - Tables fit the terminal; what is piped on is never cut.
+//! - Bars are of blocks on a terminal whose locale is UTF-8, else of ASCII.
 //! - What came over the network is shown without its control characters ([`plain`]): it must not steer the
 //!   terminal.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
@@ -75,6 +77,8 @@ pub struct Look {
     pub colour: bool,
     /// Columns of the terminal; `None` where stdout is none.
     pub width: Option<u16>,
+    /// Whether there are characters of blocks, for bars; else all but content is ASCII.
+    pub blocks: bool,
 }
 
 /// Wipes a terminal and starts at its top.
@@ -97,7 +101,8 @@ impl Output {
         let is_terminal = io::stdout().is_terminal();
         let colour = is_terminal && value_of(NO_COLOR).is_none() && !dumb;
         let size = if is_terminal { tcgetwinsize(io::stdout()).ok() } else { None };
-        let look = Look { colour, width: size.map(|size| size.ws_col).filter(|columns| *columns > 0) };
+        let width = size.map(|size| size.ws_col).filter(|columns| *columns > 0);
+        let look = Look { colour, width, blocks: is_terminal && !dumb && is_utf8(locale().as_deref()) };
         Self { format, look, out: Box::new(io::stdout()), err: Box::new(io::stderr()), closed: false }
     }
 
@@ -174,6 +179,17 @@ impl Output {
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         if self.look.colour { tone.paint(text) } else { text.to_owned() }
     }
+}
+
+/// The locale that says which characters there are; the first of POSIX' variables that is set counts.
+fn locale() -> Option<OsString> {
+    ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(value_of)
+}
+
+/// Whether a locale, `de_DE.UTF-8`, has UTF-8. One that is not set is `C`, which has ASCII.
+fn is_utf8(locale: Option<&OsStr>) -> bool {
+    let locale = locale.map(|locale| locale.to_string_lossy().to_lowercase()).unwrap_or_default();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// `text` with each control character, and each that turns the direction of writing, replaced by `\u{fffd}`.
@@ -288,6 +304,17 @@ mod tests {
         assert_eq!(shown(Format::Table, None), "a\n\nb\n");
         assert_eq!(shown(Format::Table, Some(80)), format!("{WIPE}a\n{WIPE}b\n"));
         assert_eq!(shown(Format::Json, Some(80)), "a\nb\n");
+    }
+
+    #[test]
+    fn a_locale_says_whether_there_is_utf8() {
+        for locale in ["en_GB.UTF-8", "C.utf8", "de_DE.utf-8@euro"] {
+            assert!(is_utf8(Some(OsStr::new(locale))), "{locale}");
+        }
+        for locale in ["C", "POSIX", "de_DE.ISO-8859-1", "de_DE"] {
+            assert!(!is_utf8(Some(OsStr::new(locale))), "{locale}");
+        }
+        assert!(!is_utf8(None));
     }
 
     #[test]

@@ -10,12 +10,14 @@ use clap::{Args, Subcommand};
 use tonic::{Code, Response, Status};
 
 use super::DENIED;
+use super::bar::standings;
 use super::client::{Client, ClientArgs};
 use super::confirm::ConfirmArgs;
 use super::json::to_json;
 use super::output::{Format, Output, OutputArgs};
 use super::watch::{Shown, WatchArgs};
 use crate::grpc::pb;
+use crate::grpc::pb::rate_limit_status::Subject;
 
 const GET_EXAMPLES: &str = "\
 Examples:
@@ -52,7 +54,9 @@ enum Command {
     Limits(limits::Limits),
 }
 
-/// Shows an owner that has keys or was changed
+/// Shows an owner that has keys or was changed, and how its rate limits stand
+///
+/// What replicas hold of a limit at this moment, to answer from, counts as used.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = GET_EXAMPLES)]
 struct Get {
@@ -124,7 +128,8 @@ impl Get {
             let text = match format {
                 Format::Json => format!("{:#}", to_json("GetOwnerResponse", &answer)?),
                 Format::Table => {
-                    answer.owner.as_ref().map(|owner| render::details(owner, look)).unwrap_or_default()
+                    let owner = answer.owner.as_ref().map(|owner| render::details(owner, look));
+                    owner.unwrap_or_default() + &standings(&answer.rate_limits, Subject::Owner, look)
                 }
             };
             Ok(Shown { text, note: String::new() })

@@ -9,7 +9,7 @@ use super::output::{Look, Tone, plain};
 /// A cell that is cut is still so wide.
 const CUT_WIDTH_MIN: u16 = 8;
 /// Between columns.
-const PADDING: u16 = 2;
+pub(super) const PADDING: u16 = 2;
 
 /// Stand for the beginning and end of a tone while widths are measured: invisible, and taken out of content.
 const MARKS: [(Tone, char); 4] =
@@ -77,10 +77,10 @@ pub fn properties(rows: impl IntoIterator<Item = (&'static str, String)>) -> Str
 
 /// [`properties`] for a terminal: a long value goes on in the next line, below itself.
 #[must_use]
-pub fn properties_in(look: Look, rows: impl IntoIterator<Item = (&'static str, Cell)>) -> String {
+pub fn properties_in<N: Into<String>>(look: Look, rows: impl IntoIterator<Item = (N, Cell)>) -> String {
     let mut table = Table::new();
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.text.is_empty()) {
-        table.add_row([name.to_owned(), value.marked(look)]);
+        table.add_row([name.into(), value.marked(look)]);
     }
     if let Some(width) = look.width {
         fit(&mut table, &[Column::Whole(""), Column::Cut("")], width);
@@ -168,7 +168,7 @@ pub fn summary<T: AsRef<str>>(items: &[T], shown: usize) -> String {
 mod tests {
     use super::*;
 
-    const PIPE: Look = Look { colour: false, width: None };
+    const PIPE: Look = Look { colour: false, width: None, blocks: false };
 
     fn row(cells: &[&str]) -> Vec<Cell> {
         cells.iter().map(|cell| Cell::from((*cell).to_owned())).collect()
@@ -186,13 +186,13 @@ mod tests {
         let header = [Column::Whole("KEY"), Column::Cut("NAME"), Column::Whole("STATE")];
         let name = "a name that is quite long";
         let rows = || [row(&["1000017", name, "ACTIVE"]), row(&["2", "b", "REVOKED"])];
-        let narrow = Look { colour: false, width: Some(30) };
+        let narrow = Look { width: Some(30), ..PIPE };
         let cut = columns(narrow, &header, rows());
         assert_eq!(cut.lines().count(), 3, "{cut}");
         assert!(cut.lines().all(|line| line.chars().count() <= 30), "{cut}");
         assert!(cut.contains("1000017") && cut.contains("ACTIVE") && cut.contains('…'), "{cut}");
         assert!(columns(PIPE, &header, rows()).contains(name));
-        let wide = Look { colour: false, width: Some(200) };
+        let wide = Look { width: Some(200), ..PIPE };
         assert_eq!(columns(wide, &header, rows()), columns(PIPE, &header, rows()));
     }
 
@@ -200,7 +200,7 @@ mod tests {
     fn a_long_property_goes_on_below_itself() {
         let scopes = "chat.completions, embeddings.create, models.list";
         let rows = [("key", Cell::from("17".to_owned())), ("scopes", Cell::from(scopes.to_owned()))];
-        let text = properties_in(Look { colour: false, width: Some(40) }, rows);
+        let text = properties_in(Look { width: Some(40), ..PIPE }, rows);
         assert_eq!(text, "key     17\nscopes  chat.completions,\n        embeddings.create, models.list");
     }
 
@@ -209,7 +209,7 @@ mod tests {
         let header = [Column::Whole("STATE"), Column::Cut("NAME")];
         let cells = |state: &str, tone| vec![Cell::toned(state, tone), Cell::from("a".to_owned())];
         let rows = || [cells("ACTIVE", Some(Tone::Good)), cells("OWNER_DISABLED", Some(Tone::Bad))];
-        let colour = Look { colour: true, width: None };
+        let colour = Look { colour: true, ..PIPE };
         let expected = columns(PIPE, &header, rows())
             .replace("ACTIVE", &Tone::Good.paint("ACTIVE"))
             .replace("OWNER_DISABLED", &Tone::Bad.paint("OWNER_DISABLED"));

@@ -140,6 +140,19 @@ pub fn format_seconds(length: Duration) -> String {
     }
 }
 
+/// A length of time that is ahead, for a person who waits: `41 s`, `12 min`, `1 h 57 min`; never less than it is.
+#[must_use]
+pub fn format_length(length: Duration) -> String {
+    let seconds = length.as_secs().saturating_add(u64::from(length.subsec_nanos() > 0));
+    let minutes = seconds.div_ceil(60);
+    match seconds {
+        0..=120 => format!("{seconds} s"),
+        121..=3_600 => format!("{minutes} min"),
+        _ if minutes % 60 == 0 => format!("{} h", minutes / 60),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +233,23 @@ mod tests {
         assert_eq!((parse_days("90d"), parse_days("1"), parse_days("3650d")), (Ok(90), Ok(1), Ok(3650)));
         for text in ["", "d", "0", "0d", "3651", "-1", "1.5d", "2w", "99999999999d"] {
             assert!(parse_days(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_ahead_are_rounded_up() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (1, "1 s"),
+            (40_100, "41 s"),
+            (120_000, "120 s"),
+            (120_001, "3 min"),
+            (3_600_000, "60 min"),
+            (3_600_001, "1 h 1 min"),
+            (7_200_000, "2 h"),
+            (86_460_000, "24 h 1 min"),
+        ] {
+            assert_eq!(format_length(Duration::from_millis(ms)), text, "{ms}");
         }
     }
 

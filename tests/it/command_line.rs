@@ -5,6 +5,7 @@ mod decisions;
 mod failures;
 mod first_start;
 mod keys;
+mod limits;
 mod listing;
 mod owners;
 mod states;

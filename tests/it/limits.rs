@@ -4,6 +4,7 @@ mod changes;
 mod order;
 mod outage;
 mod replicas;
+mod standing;
 
 use std::time::Duration;
 

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{key_number, render};
+use crate::cli::bar::standings;
 use crate::cli::client::Client;
 use crate::cli::json::to_json;
 use crate::cli::output::{Format, Output};
 use crate::cli::watch::{Shown, WatchArgs};
 use crate::grpc::pb;
 use crate::grpc::pb::key::View;
+use crate::grpc::pb::rate_limit_status::Subject;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +20,9 @@ Examples:
   keystile keys get 17 --watch
   keystile keys get 17 -o json | jq .key.etag";
 
-/// Shows a key with its budgets
+/// Shows a key with its budgets, and how the rate limits of it and of its owner stand
+///
+/// What replicas hold of a limit at this moment, to answer from, counts as used.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Get {
@@ -43,7 +47,8 @@ impl Get {
             let text = match format {
                 Format::Json => format!("{:#}", to_json("GetKeyResponse", &answer)?),
                 Format::Table => {
-                    answer.key.as_ref().map(|key| render::details(key, look)).unwrap_or_default()
+                    let key = answer.key.as_ref().map(|key| render::details(key, look)).unwrap_or_default();
+                    key + &standings(&answer.rate_limits, Subject::Key, look)
                 }
             };
             Ok(Shown { text, note: String::new() })

@@ -96,10 +96,9 @@ fn access(key: &pb::Key) -> Vec<(&'static str, Cell)> {
 
 fn amounts(key: &pb::Key) -> Vec<(&'static str, Cell)> {
     let mut rows = rate_limits(key.rate_limits);
-    let has_limits = rows.iter().any(|(_, limit)| !limit.is_empty());
     rows.extend(key.budgets.iter().map(|it| ("budget", budget(it))));
-    if has_limits || !key.budgets.is_empty() {
-        rows.push(("enforced", "not yet: limits and budgets are stored only".to_owned()));
+    if !key.budgets.is_empty() {
+        rows.push(("enforced", "not yet: budgets are stored only".to_owned()));
     }
     let mut cells: Vec<_> = rows.into_iter().map(|(name, value)| (name, Cell::from(value))).collect();
     cells.extend([

@@ -41,11 +41,7 @@ pub fn details(owner: &pb::Owner, look: Look) -> String {
         ("keys", owner.key_count.to_string().into()),
     ];
     let limits = rate_limits(owner.rate_limits);
-    let has_limits = limits.iter().any(|(_, limit)| !limit.is_empty());
     rows.extend(limits.into_iter().map(|(name, limit)| (name, Cell::from(limit))));
-    if has_limits {
-        rows.push(("enforced", "not yet: limits are stored only".to_owned().into()));
-    }
     rows.extend([
         ("created", time(&owner.create_time)),
         ("updated", time(&owner.update_time)),
@@ -92,7 +88,6 @@ state     DISABLED
 disabled  2030-03-17 17:46:40Z
 keys      2
 requests  9 an hour
-enforced  not yet: limits are stored only
 etag      e1"
         );
     }

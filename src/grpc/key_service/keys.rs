@@ -5,10 +5,11 @@ use std::fmt::Display;
 use tonic::Status;
 
 use super::KeyApi;
-use crate::admin::{Etag, Grants, IssuedToken};
+use crate::admin::{Etag, Grants, IssuedToken, KeyUnderLimits};
 use crate::grpc::convert::grants::read_grants;
 use crate::grpc::convert::key_request::{read_create, read_etag, read_key_id, read_rotate};
 use crate::grpc::convert::keys::{self as convert, key_mutation};
+use crate::grpc::convert::limits::status;
 use crate::grpc::convert::scopes::grantable;
 use crate::grpc::convert::update_key::read_update;
 use crate::grpc::error::{self, ErrorReason};
@@ -78,12 +79,14 @@ impl KeyApi {
         let full = violations.require("view", full, "must be BASIC or FULL");
         let key_id = read_key_id(&mut violations, key_id);
         let (full, key_id) = violations.finish(full.zip(key_id))?;
-        let view = if full {
+        let found = if full {
             self.admin.get_key_with_hash(actor, key_id).await
         } else {
             self.admin.get_key(key_id).await
         };
-        Ok(pb::GetKeyResponse { key: Some(convert::key(&view.map_err(error::admin)?)) })
+        let KeyUnderLimits { view, limits } = found.map_err(error::admin)?;
+        let rate_limits = limits.iter().map(status).collect();
+        Ok(pb::GetKeyResponse { key: Some(convert::key(&view)), rate_limits })
     }
 
     pub(super) async fn update(

@@ -3,9 +3,10 @@
 use tonic::Status;
 
 use super::KeyApi;
+use crate::admin::OwnerUnderLimits;
 use crate::grpc::convert::key_request::{read_etag, read_user_id};
 use crate::grpc::convert::keys::owner_mutation;
-use crate::grpc::convert::limits::read_rate_limits;
+use crate::grpc::convert::limits::{read_rate_limits, status};
 use crate::grpc::convert::owners::{owner, read_list_owners};
 use crate::grpc::error;
 use crate::grpc::page_token;
@@ -38,8 +39,11 @@ impl KeyApi {
         let mut violations = Violations::default();
         let user_id = read_user_id(&mut violations, "user_id", user_id);
         let user_id = violations.finish(user_id)?;
-        let view = self.admin.get_owner(user_id).await.map_err(error::admin)?;
-        Ok(pb::GetOwnerResponse { owner: Some(owner(&view)) })
+        let OwnerUnderLimits { view, limits } = self.admin.get_owner(user_id).await.map_err(error::admin)?;
+        Ok(pb::GetOwnerResponse {
+            owner: Some(owner(&view)),
+            rate_limits: limits.iter().map(status).collect(),
+        })
     }
 
     pub(super) async fn list_owners(

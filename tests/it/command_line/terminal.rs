@@ -15,7 +15,7 @@ use crate::harness::App;
 const COLUMNS: u16 = 60;
 
 /// Runs a command on a terminal of 60 columns, types `typed`, and returns its exit code and all that it showed.
-async fn on_terminal(
+pub async fn on_terminal(
     shell: &Shell,
     args: &[&str],
     typed: &str,

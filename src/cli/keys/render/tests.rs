@@ -83,7 +83,7 @@ ips            any
 only observed  rate_limits
 requests       60 a minute, 0 an hour
 budget         0.000001 of 100.00 monthly, soft, warns at 80.00, for gpt-4o* (Team)
-enforced       not yet: limits and budgets are stored only
+enforced       not yet: budgets are stored only
 created        2023-11-14 22:13:20Z
 used           3 requests, 500 tokens, 0.012345; allowed 4 times
 etag           e1"
