@@ -4,12 +4,12 @@
 //!   none and pays nothing.
 //! - **Charging** is a few operations under the locks of the key's and the owner's holdings, in that order: all of what a
 //!   request needs, or nothing.
-//! - What is not in hand is asked for. All questions of a replica go through two lanes ([`granting`]): one group at a time
+//! - What is not in hand is asked for. All questions of a replica go through two lanes (`granting`): one group at a time
 //!   each, one transaction a group. Whoever waits is served in the order of coming.
 //! - What is held is dropped when the key or owner changes ([`Leases::dropped`]): limits may have. After a failover it is
 //!   forgotten ([`Leases::forget_all`]).
 //! - Where the store is away, what is in hand is used up; then limited requests are not decided, or, where it is so
-//!   configured, this replica goes on by its share of each limit ([`alone`]).
+//!   configured, this replica goes on by its share of each limit (`alone`).
 //!
 //! The rule itself is pure and stands in [`crate::limits`]; here are locks, queues and clocks.
 
@@ -19,8 +19,10 @@ mod charging;
 mod granting;
 mod group;
 mod held;
+mod left;
 mod queue;
 mod registry;
+mod second;
 mod status;
 
 pub use charging::{Attempt, Charged, Limited, NotCharged, Ticket, Verdict};

@@ -2,20 +2,20 @@
 //!
 //! - The **first lane** takes the queue, group by group. It never waits for a row: what another holds, be it a replica or
 //!   somebody's transaction by hand, it leaves to the second.
-//! - The **second lane** takes what is free by then, and waits for the rest, at most a fifth of a second. What still cannot
-//!   be had goes back to the queue until its request has waited for a second.
+//! - The **second lane** ([`super::second`]) tries it again. What it has a question about, the first leaves to it.
 //!
 //! Each has a connection of its own and one group under way. A group that fails counts as debited: nothing of it is used.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::group::{Group, Left, Served, give_up, young};
+use super::group::{Group, Served, give_up};
+use super::left::{Left, Mark, young};
 use super::queue::Work;
 use super::{Leases, held};
 use crate::clock;
@@ -37,6 +37,15 @@ enum Link {
     Ready(Box<CounterLink>),
     /// It is being made, again and again; until then nothing can be had.
     Away(JoinHandle<CounterLink>),
+}
+
+/// A group that was not answered.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: StorageError,
+    pub(super) group: Group,
+    /// The debits may be on disk.
+    pub(super) is_debited: bool,
 }
 
 impl Leases {
@@ -64,7 +73,7 @@ impl Leases {
     async fn first_lane(
         &self,
         store: &Store,
-        leave: UnboundedSender<Left>,
+        leave: UnboundedSender<(Left, Vec<Mark>)>,
         mut stopped: watch::Receiver<bool>,
     ) {
         let queue = &self.0.queue;
@@ -81,16 +90,22 @@ impl Leases {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = queue.news() => {}
             }
-            let work = queue.take(GROUP_MAX);
-            if work.is_empty() {
-                continue;
+            let mut work = queue.take(GROUP_MAX);
+            leaves(Left::theirs(&mut work), &leave);
+            if !work.is_empty() {
+                link = self.work(store, link, work, &leave).await;
             }
-            link = self.work(store, link, work, &leave).await;
         }
     }
 
     /// One turn of the first lane.
-    async fn work(&self, store: &Store, link: Link, work: Work, leave: &UnboundedSender<Left>) -> Link {
+    async fn work(
+        &self,
+        store: &Store,
+        link: Link,
+        work: Work,
+        leave: &UnboundedSender<(Left, Vec<Mark>)>,
+    ) -> Link {
         let mut link = match link {
             Link::Ready(link) => link,
             Link::Away(connecting) if connecting.is_finished() => match connecting.await {
@@ -110,13 +125,12 @@ impl Leases {
                 return away;
             }
         };
-        match self.debit(&mut link, Group::of(work, Left::default()), Taking::WhatIsFree).await {
+        match self.debit(&mut link, Group::of(work, Left::default()), Taking::WhatIsFree, false).await {
             Ok(left) => {
-                // Nobody listens when the second lane has stopped: then all is over.
-                let _over = if left.is_empty() { Ok(()) } else { leave.send(left) };
+                leaves(left, leave);
                 Link::Ready(link)
             }
-            Err((error, group)) => match CounterLink::connect(store).await {
+            Err(Failed { error, group, .. }) => match CounterLink::connect(store).await {
                 // The connection was lost, or one group took too long: the store is there.
                 Ok(link) => {
                     tracing::info!(error = %error, "a group of rate limits failed; its requests come again");
@@ -132,90 +146,39 @@ impl Leases {
         }
     }
 
-    async fn second_lane(
-        &self,
-        store: &Store,
-        mut left: UnboundedReceiver<Left>,
-        mut stopped: watch::Receiver<bool>,
-    ) {
-        let mut link = None;
-        loop {
-            let first = tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stopped| *stopped) => return,
-                first = left.recv() => first,
-            };
-            let Some(mut all) = first else { return };
-            while let Ok(more) = left.try_recv() {
-                all.extend(more);
-            }
-            // What is free by now is not to wait for what is not.
-            for taking in [Taking::WhatIsFree, Taking::Everything] {
-                if all.is_empty() {
-                    break;
-                }
-                let group = Group::of(Work::default(), std::mem::take(&mut all));
-                let connected = match link.take() {
-                    Some(link) => Ok(link),
-                    None => CounterLink::connect(store).await,
-                };
-                let outcome = match connected {
-                    Ok(mut connected) => {
-                        let outcome = self.debit(&mut connected, group, taking).await;
-                        link = outcome.is_ok().then_some(connected);
-                        outcome
-                    }
-                    Err(error) => Err((error, group)),
-                };
-                match outcome {
-                    Ok(left) => all = left,
-                    Err((error, group)) => {
-                        tracing::debug!(error = %error, "rows of rate limits are held by others");
-                        self.0.queue.push_again(young(group.failed()));
-                    }
-                }
-            }
-            // Rows that do not parse.
-            all.into_waiters().into_iter().for_each(give_up);
-        }
-    }
-
-    /// One transaction.
-    async fn debit(
+    /// One transaction. Rows are made for those that may have none, or for all that have none.
+    pub(super) async fn debit(
         &self,
         link: &mut CounterLink,
         mut group: Group,
         taking: Taking,
-    ) -> Result<Left, (StorageError, Group)> {
+        makes_all: bool,
+    ) -> Result<Left, Failed> {
         let metrics = &self.0.metrics;
         let subjects = group.subjects();
         let began = clock::monotonic_now();
         let sent = held::now();
-        let new = match taking {
-            Taking::WhatIsFree => group.new_subjects(),
-            // A row that was there may be gone.
-            Taking::Everything => subjects.clone(),
-        };
+        let new = if makes_all { subjects.clone() } else { group.new_subjects() };
         let locked = match link.lock(&new, &subjects, taking).await {
             Ok(locked) => locked,
-            Err(error) => return Err((self.failed(error), group)),
+            Err(error) => return Err(self.failed(error, group, false)),
         };
         if !self.is_still(locked.epoch) {
             let error = StorageError::Unavailable("the database has another history".to_owned());
-            return Err((self.failed(error), group));
+            return Err(self.failed(error, group, false));
         }
         self.0.replicas.store(locked.replicas, Ordering::Relaxed);
         group.debit(locked.now, locked.rows);
         let changed = group.changed();
         let rows = changed.len();
         if let Err(error) = link.commit(&changed).await {
-            return Err((self.failed(error), group));
+            return Err(self.failed(error, group, true));
         }
         let Served { left, again, active, charged, refused } = group.answer(sent, held::now());
         self.0.active.add(active);
         self.0.queue.push_again(again);
         metrics.rows.add(u64::try_from(rows).unwrap_or_default());
-        metrics.left.add(u64::try_from(left.len()).unwrap_or_default());
+        metrics.left.add(u64::try_from(left.asks.len()).unwrap_or_default());
         metrics.charged.add(charged);
         metrics.refused.add(refused);
         metrics.members.observe_members(subjects.len());
@@ -223,9 +186,9 @@ impl Leases {
         Ok(left)
     }
 
-    fn failed(&self, error: StorageError) -> StorageError {
+    fn failed(&self, error: StorageError, group: Group, is_debited: bool) -> Failed {
         self.0.metrics.failed_groups.increment();
-        error
+        Failed { error, group, is_debited }
     }
 
     fn give_up(&self, group: Group) {
@@ -268,11 +231,21 @@ impl Leases {
             }
             // What somebody holds counts as used.
             let group = Group::of(work, Left::default());
-            if let Err((error, group)) = self.debit(&mut link, group, Taking::WhatIsFree).await {
+            if let Err(Failed { error, group, .. }) =
+                self.debit(&mut link, group, Taking::WhatIsFree, false).await
+            {
                 tracing::warn!(error = %error, "units of rate limits are not given back; they count as used");
                 return self.give_up(group);
             }
         }
+    }
+}
+
+/// Leaves it to the second lane. Nobody listens when that has stopped: then all is over.
+fn leaves(left: Left, leave: &UnboundedSender<(Left, Vec<Mark>)>) {
+    if !left.is_empty() {
+        let marks = left.marks();
+        let _over = leave.send((left, marks));
     }
 }
 

@@ -3,31 +3,21 @@
 //! 1. [`Group::of`] sums up what is needed, by subject and in the order in which rows are locked.
 //! 2. Whoever has the rows' locks gives each row its question ([`Group::debit`]).
 //! 3. When the debits are on disk, [`Group::answer`] serves requests in the order of coming, from what was debited for
-//!    them; what is left is kept. Subjects whose row another held, and their requests, are [`Left`] for the other lane.
+//!    them; what is left is kept. Subjects whose row another held, and their requests, are [`Left`] to the second lane.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::sync::{Arc, MutexGuard};
 
 use super::charging::{BothLocked, Charged, NotCharged, Verdict};
 use super::held::{self, Held};
+use super::left::{AGE_MAX, Asked, Left};
 use super::queue::{Waiter, Work};
 use super::status::{self, Refused};
 use crate::limits::{
     Answer, Ask, Holding, LimitStatus, Need, OwnTime, Row, Stock, Subject, Taken, answer_in_turn,
 };
 use crate::storage::counters::Locked;
-
-/// A request that has waited for so long is not put in a queue again.
-const AGE_MAX: OwnTime = 1_000_000_000;
-
-/// Those of them that may be put in a queue again; the others are answered.
-pub(super) fn young(waiters: Vec<Waiter>) -> Vec<Waiter> {
-    let now = held::now();
-    let (young, old) = waiters.into_iter().partition(|waiter| now.saturating_sub(waiter.since) < AGE_MAX);
-    let old: Vec<Waiter> = old;
-    old.into_iter().for_each(give_up);
-    young
-}
 
 /// A subject's question, and what came of it.
 #[derive(Debug)]
@@ -38,13 +28,47 @@ struct Entry {
     needs: Vec<Need>,
     /// Which answer may be kept.
     drops: u64,
+    since: OwnTime,
     answer: Option<Answer>,
+    /// The row does not parse.
+    is_corrupt: bool,
     stocks: [Option<Stock>; 2],
 }
 
 impl Entry {
-    fn new(held: Arc<Held>, ask: Ask, drops: u64) -> Self {
-        Self { held, ask, needs: Vec::new(), drops, answer: None, stocks: [None, None] }
+    /// Asks for what is due; what waiting requests need comes to it.
+    fn of_due(held: Arc<Held>, needed: Need, since: OwnTime) -> Self {
+        let (ask, drops) = held.lock().ask(needed, since);
+        Self::of(Asked { held, ask, drops, since })
+    }
+
+    /// Asks again.
+    fn of(asked: Asked) -> Self {
+        let Asked { held, ask, drops, since } = asked;
+        let ask = Ask { needed: Need::default(), ..ask };
+        Self {
+            held,
+            ask,
+            needs: Vec::new(),
+            drops,
+            since,
+            answer: None,
+            is_corrupt: false,
+            stocks: [None, None],
+        }
+    }
+
+    /// Takes up another question about the same.
+    fn joins(&mut self, more: Ask, drops: u64) {
+        self.ask.ahead = self.ask.ahead.plus(more.ahead);
+        self.ask.returns.extend(more.returns);
+        // The older: what either asked for is kept only if nothing was dropped since.
+        self.drops = self.drops.min(drops);
+    }
+
+    fn into_asked(self) -> Asked {
+        let Self { held, ask, drops, since, .. } = self;
+        Asked { held, ask, drops, since }
     }
 }
 
@@ -53,36 +77,6 @@ impl Entry {
 pub(super) struct Group {
     entries: BTreeMap<Subject, Entry>,
     waiters: Vec<Waiter>,
-}
-
-/// What a group could not answer, since another held the rows.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    waiters: Vec<Waiter>,
-    asks: Vec<(Arc<Held>, Ask, u64)>,
-}
-
-impl Left {
-    /// Whether there is nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiters.is_empty() && self.asks.is_empty()
-    }
-
-    /// Of how many subjects the rows were held.
-    pub(super) fn len(&self) -> usize {
-        self.asks.len()
-    }
-
-    /// The requests among it.
-    pub(super) fn into_waiters(self) -> Vec<Waiter> {
-        self.waiters
-    }
-
-    /// Takes what others have left besides.
-    pub(super) fn extend(&mut self, more: Self) {
-        self.waiters.extend(more.waiters);
-        self.asks.extend(more.asks);
-    }
 }
 
 /// What a group has done.
@@ -110,26 +104,29 @@ impl Group {
                 group.waiters.push(waiter);
             }
         }
-        for (held, ask, drops) in left.asks {
-            let ask = Ask { needed: Need::default(), ..ask };
-            match group.entries.get_mut(&held.subject()) {
-                Some(entry) => {
-                    entry.ask.ahead = entry.ask.ahead.plus(ask.ahead);
-                    entry.ask.returns.extend(ask.returns);
-                    // The older: what either asked for is kept only if nothing was dropped since.
-                    entry.drops = entry.drops.min(drops);
-                }
-                None => {
-                    let subject = held.subject();
-                    group.entries.insert(subject, Entry::new(held, ask, drops));
-                }
+        for asked in left.asks {
+            match group.entries.entry(asked.held.subject()) {
+                MapEntry::Occupied(mut entry) => entry.get_mut().joins(asked.ask, asked.drops),
+                MapEntry::Vacant(place) => drop(place.insert(Entry::of(asked))),
             }
         }
-        let mut needed: BTreeMap<Subject, (Arc<Held>, Vec<Need>)> = BTreeMap::new();
-        for held in work.due {
-            needed.entry(held.subject()).or_insert_with(|| (held, Vec::new()));
+        let now = held::now();
+        for held in left.due.into_iter().chain(work.due) {
+            match group.entries.entry(held.subject()) {
+                MapEntry::Occupied(mut entry) => {
+                    let (more, drops) = held.lock().ask(Need::default(), now);
+                    entry.get_mut().joins(more, drops);
+                }
+                MapEntry::Vacant(place) => drop(place.insert(Entry::of_due(held, Need::default(), now))),
+            }
         }
-        for waiter in &group.waiters {
+        group.asks_for_waiters(now);
+        group
+    }
+
+    fn asks_for_waiters(&mut self, now: OwnTime) {
+        let mut needed: BTreeMap<Subject, (Arc<Held>, Vec<Need>)> = BTreeMap::new();
+        for waiter in &self.waiters {
             for held in waiter.limited.both() {
                 let (_, needs) =
                     needed.entry(held.subject()).or_insert_with(|| (Arc::clone(held), Vec::new()));
@@ -138,17 +135,12 @@ impl Group {
                 }
             }
         }
-        let now = held::now();
         for (subject, (held, needs)) in needed {
             let sum = needs.iter().fold(Need::default(), |sum, need| sum.plus(*need));
-            let entry = group.entries.entry(subject).or_insert_with(|| {
-                let (ask, drops) = held.lock().ask(sum, now);
-                Entry::new(held, ask, drops)
-            });
+            let entry = self.entries.entry(subject).or_insert_with(|| Entry::of_due(held, sum, now));
             entry.ask.needed = sum;
             entry.needs = needs;
         }
-        group
     }
 
     /// Whose rows it needs, in order.
@@ -173,7 +165,10 @@ impl Group {
             }
             match row {
                 Ok(row) => entry.answer = Some(answer_in_turn(row, now, terms, &entry.ask, &entry.needs)),
-                Err(error) => tracing::error!(error = %error, "counters of rate limits cannot be read"),
+                Err(error) => {
+                    tracing::error!(error = %error, "counters of rate limits cannot be read");
+                    entry.is_corrupt = true;
+                }
             }
         }
     }
@@ -205,11 +200,13 @@ impl Group {
         }
         let now = held::now();
         for entry in self.entries.into_values() {
-            let Entry { held, ask, drops, answer, stocks, needs: _ } = entry;
-            if answer.is_none() {
-                served.left.asks.push((held, ask, drops));
+            if entry.answer.is_none() {
+                if !entry.is_corrupt {
+                    served.left.asks.push(entry.into_asked());
+                }
                 continue;
             }
+            let Entry { held, drops, stocks, .. } = entry;
             held.note_row(true);
             held.lock().keep(stocks, drops, now);
             served.active.push(held);
@@ -226,13 +223,15 @@ impl Group {
     }
 
     fn serve(&mut self, waiter: Waiter, served: &mut Served) -> Option<(Waiter, Verdict)> {
-        let mut subjects = waiter.limited.both().map(|held| held.subject());
-        if subjects.any(|it| self.entries.get(&it).is_none_or(|entry| entry.answer.is_none())) {
-            drop(subjects);
+        let entries = || waiter.limited.both().filter_map(|held| self.entries.get(&held.subject()));
+        if entries().any(|entry| entry.is_corrupt) {
+            give_up(waiter);
+            return None;
+        }
+        if entries().any(|entry| entry.answer.is_none()) {
             served.left.waiters.push(waiter);
             return None;
         }
-        drop(subjects);
         let now = held::now();
         let Some(verdict) = self.charge(&waiter, now) else {
             if now.saturating_sub(waiter.since) < AGE_MAX {
@@ -311,6 +310,12 @@ impl Group {
     /// The group has failed: nobody knows whether anything was debited. Gives back who waited.
     pub(super) fn failed(self) -> Vec<Waiter> {
         self.waiters
+    }
+
+    /// Nothing was debited: everything is to be asked again.
+    pub(super) fn into_left(self) -> Left {
+        let asks = self.entries.into_values().map(Entry::into_asked).collect();
+        Left { waiters: self.waiters, asks, due: Vec::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is held of one subject, under its lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::BootTime;
@@ -19,6 +19,8 @@ pub(super) struct Held {
     own: Mutex<Own>,
     /// The store has a row of it, as far as is known.
     has_row: AtomicBool,
+    /// So many questions about it are left to the second lane.
+    left: AtomicU32,
 }
 
 /// What is needed without the store.
@@ -37,6 +39,7 @@ impl Held {
             holding: Mutex::default(),
             own: Mutex::default(),
             has_row: AtomicBool::new(false),
+            left: AtomicU32::new(0),
         })
     }
 
@@ -51,6 +54,20 @@ impl Held {
     pub(super) fn note_row(&self, is_there: bool) {
         if self.has_row() != is_there {
             self.has_row.store(is_there, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the second lane has a question about it.
+    pub(super) fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// The second lane has one more, or one less.
+    pub(super) fn note_left(&self, is_left: bool) {
+        if is_left {
+            self.left.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.left.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -350,11 +350,14 @@ impl Holding {
             && !self.is_short(now)
     }
 
-    /// How the limits stand as far as this replica knows: what the row had left, and what is in hand.
+    /// How the limits stand as far as this replica knows: what the row had left, what is in hand, and what is to be given
+    /// back.
     pub fn standings(&self) -> impl Iterator<Item = Standing> + '_ {
         let left = self.stocks.iter().fold(Need::default(), |sum, stock| sum.plus(stock.left()));
+        let left = self.returns.iter().fold(left, |sum, back| sum.plus(back.units));
         self.standings.iter().map(move |standing| Standing {
-            free: standing.free.saturating_add(left.of(standing.limit.metric)),
+            // What is to be given back may have left the window since.
+            free: standing.free.saturating_add(left.of(standing.limit.metric)).min(standing.most),
             ..*standing
         })
     }

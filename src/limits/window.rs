@@ -19,9 +19,9 @@ const fn digits(text: &[u8]) -> i64 {
         number = number * 10 + value(*digit);
         rest = after;
     }
-    // Sub-buckets of the hour have to end where some of the minute do.
+    // Sub-buckets are whole microseconds, and those of the hour have to end where some of the minute do.
     assert!(
-        rest.is_empty() && number > 0 && number <= 60 && 3_600 % number == 0,
+        rest.is_empty() && number > 0 && number <= 60 && number % 3 == 0 && 3_600 % number == 0,
         "see KEYSTILE_MINUTE_SECONDS"
     );
     number

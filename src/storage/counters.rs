@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// The server gives up before we do, and lets go of the rows of a replica that stands still.
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '700ms'; \
      SET LOCAL lock_timeout = '200ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
+/// Comes after it where rows are waited for: others wait for this group meanwhile.
+const HURRY: &str = "SET LOCAL lock_timeout = '20ms'";
 /// Of rows that are there nothing is inserted, so that whoever holds one is not waited for.
 const MAKE: &str = "INSERT INTO limit_counters (kind, subject_id) \
      SELECT * FROM unnest($1, $2) AS made (kind, subject_id) WHERE NOT EXISTS ( \
@@ -99,7 +101,7 @@ struct TermsRow {
 pub enum Taking {
     /// They are left out.
     WhatIsFree,
-    /// They are waited for, at most a fifth of a second; then the group fails.
+    /// They are waited for, at most 20 ms; then the group fails.
     Everything,
 }
 
@@ -179,16 +181,16 @@ impl CounterLink {
         self.began = clock::monotonic_now();
         let session = &self.session;
         let mut begin = session;
-        let text = match taking {
-            Taking::WhatIsFree => LOCK_FREE,
-            Taking::Everything => LOCK,
+        let (beginning, text) = match taking {
+            Taking::WhatIsFree => (BEGIN.to_owned(), LOCK_FREE),
+            Taking::Everything => (format!("{BEGIN}; {HURRY}"), LOCK),
         };
         let work = async {
             let making = async { if new.is_empty() { Ok(()) } else { make(session, new).await } };
-            let beginning = async { Ok::<_, StorageError>(begin.batch_execute(BEGIN).await?) };
+            let begins = async { Ok::<_, StorageError>(begin.batch_execute(&beginning).await?) };
             // Sent in this order.
             let all = async {
-                tokio::try_join!(biased; beginning, making, lock(session, text, subjects), terms(session, subjects))
+                tokio::try_join!(biased; begins, making, lock(session, text, subjects), terms(session, subjects))
             };
             let ((), (), rows, terms) = unconstrained(all).await?;
             group(rows, &terms)

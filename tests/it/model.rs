@@ -56,6 +56,7 @@ async fn any_sequence_of_mutations_leaves_what_a_plain_model_of_a_key_store_says
         "SCOPE_MISSING",
         "MODEL_NOT_ALLOWED",
         "CHATBOT_NOT_ALLOWED",
+        "RATE_LIMITED",
         "ALLOW",
         "allowed in grace",
     ] {

@@ -65,7 +65,7 @@ async fn both_ways_answer_alike_and_count_alike() {
             sum(app, "keystile_token_proofs_total", "caller").await,
         ]
     };
-    let mut answers = Vec::new();
+    let (mut answers, mut ids) = (Vec::new(), Vec::new());
     for is_short in [true, false] {
         let (before, by_memory) = (counts().await, answered_from_memory(app).await);
         let call = warm.call().header("x-request-id", "given-7");
@@ -77,10 +77,13 @@ async fn both_ways_answer_alike_and_count_alike() {
         assert_eq!(after, before.map(|count| count + 1.0), "short: {is_short}");
         let mut headers = answer.headers.clone();
         headers.remove("date");
-        answers.push((headers, answer.read::<pb::AuthorizeResponse>()));
+        let mut answer = answer.read::<pb::AuthorizeResponse>();
+        ids.push(std::mem::take(&mut answer.authorization_id));
+        answers.push((headers, answer));
     }
     assert_eq!(answers[0].0["x-request-id"], "given-7");
     assert_eq!(answers[0], answers[1]);
+    assert!(ids.iter().all(|id| id.len() > 20) && ids[0] != ids[1], "each has an id of its own: {ids:?}");
     assert_eq!(denial(&answers[0].1), None);
     assert_eq!(sum(app, "keystile_rpc_in_flight", "Authorize\"").await, 0.0);
     // Without one of the caller's there is one of ours, another for each.

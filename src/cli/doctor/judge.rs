@@ -17,6 +17,8 @@ const FAR_AWAY: Duration = Duration::from_millis(20);
 const SKEW_WARN: TimeDelta = TimeDelta::seconds(1);
 /// Beyond this, what the change log and the audit log say is misleading too.
 const SKEW_FAIL: TimeDelta = TimeDelta::seconds(30);
+/// Connections of a replica beside its pool: one follows the changes, two debit rate limits.
+const BESIDE_POOL: i64 = 3;
 
 /// For people: `0.4 ms`.
 pub fn millis(length: Duration) -> String {
@@ -114,12 +116,11 @@ fn standbys(facts: &ServerFacts, report: &mut Report) {
 
 fn connections(facts: &ServerFacts, context: &Context<'_>, report: &mut Report) {
     let pool = context.serve.database.pool_size;
-    // One more follows the changes.
-    let needed = i64::from(pool).saturating_add(1).saturating_mul(i64::from(context.replicas));
+    let needed = i64::from(pool).saturating_add(BESIDE_POOL).saturating_mul(i64::from(context.replicas));
     let replicas =
         if context.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", context.replicas) };
     let what = format!(
-        "{replicas} of {pool} and one need {needed}; the role may have {}, and the server has {} now",
+        "{replicas} of {pool} and {BESIDE_POOL} need {needed}; the role may have {}, and the server has {} now",
         facts.connections_max, facts.connections
     );
     if needed > facts.connections_max {

@@ -67,7 +67,7 @@ impl AuthorizeApi {
         let mut running = JoinSet::new();
         loop {
             while running.len() < WIDTH
-                && let Some(Late { position, request, waiting, mut turn }) = waiting.next()
+                && let Some(Late { position, request, waiting, turn }) = waiting.next()
             {
                 if let Some(status) = &outage {
                     set(items, position, Err(status.clone()));
@@ -75,11 +75,15 @@ impl AuthorizeApi {
                 }
                 let api = self.clone();
                 let deciding = async move {
-                    if let Some(turn) = &mut turn {
-                        turn.come().await;
-                    }
-                    let wait_max = wait_end.saturating_duration_since(clock::monotonic_now());
-                    (position, api.decide_late(waiting, &request, wait_max).await)
+                    let deciding = async {
+                        let wait_max = wait_end.saturating_duration_since(clock::monotonic_now());
+                        api.decide_late(waiting, &request, wait_max).await
+                    };
+                    let decided = match turn {
+                        Some(turn) => turn.decide(deciding).await,
+                        None => deciding.await,
+                    };
+                    (position, decided)
                 };
                 running.spawn_on(call::inherit(deciding), &self.streams.background);
             }

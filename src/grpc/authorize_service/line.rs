@@ -5,44 +5,64 @@ use std::collections::HashMap;
 
 use prost::bytes::Bytes;
 use tokio::sync::oneshot::{self, Receiver, Sender, error::TryRecvError};
+use tonic::{Code, Status};
+
+use super::Decided;
 
 /// So many tokens are remembered before those that do not wait any more are forgotten; fewer wait at once.
 const REMEMBERED_MAX: usize = 256;
 
 /// Tokens that wait, each with the end of its last request.
 #[derive(Debug, Default)]
-pub(super) struct Line(HashMap<Bytes, Receiver<()>>);
+pub(super) struct Line(HashMap<Bytes, Receiver<Status>>);
 
 /// A place behind the requests of the same token that came before. Those behind it go on when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    before: Option<Receiver<()>>,
-    _end: Sender<()>,
+    before: Option<Receiver<Status>>,
+    end: Sender<Status>,
 }
 
 impl Line {
     /// Whether a request of this token waits.
     pub(super) fn has(&mut self, token: &Bytes) -> bool {
-        let waits = |end: &mut Receiver<()>| matches!(end.try_recv(), Err(TryRecvError::Empty));
         self.0.get_mut(token).is_some_and(waits)
     }
 
     /// The last place.
     pub(super) fn join(&mut self, token: &Bytes) -> Turn {
         if self.0.len() >= REMEMBERED_MAX {
-            self.0.retain(|_, end| matches!(end.try_recv(), Err(TryRecvError::Empty)));
+            self.0.retain(|_, end| waits(end));
         }
         let (sender, receiver) = oneshot::channel();
-        Turn { before: self.0.insert(token.clone(), receiver), _end: sender }
+        Turn { before: self.0.insert(token.clone(), receiver), end: sender }
     }
 }
 
+fn waits(end: &mut Receiver<Status>) -> bool {
+    matches!(end.try_recv(), Err(TryRecvError::Empty))
+}
+
 impl Turn {
-    /// Returns when those before have ended.
-    pub(super) async fn come(&mut self) {
-        if let Some(before) = self.before.take() {
-            // Nothing is ever sent: it ends by being dropped.
-            let _ended = before.await;
+    /// Decides when those before have ended. What is unavailable to one is so to those that wait behind it: they wait once
+    /// together, not each after the other.
+    pub(super) async fn decide(self, deciding: impl Future<Output = Decided>) -> Decided {
+        let Self { before, end } = self;
+        let unavailable = match before {
+            // It ends well by being dropped.
+            Some(before) => before.await.ok(),
+            None => None,
+        };
+        let decided = match unavailable {
+            Some(status) => Err(status),
+            None => deciding.await,
+        };
+        if let Err(status) = &decided
+            && status.code() == Code::Unavailable
+        {
+            // There may be nobody behind it.
+            let _unheard = end.send(status.clone());
         }
+        decided
     }
 }

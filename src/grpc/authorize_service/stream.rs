@@ -141,7 +141,7 @@ impl Deciding {
             Some(Now::Waits(waiting)) => waiting,
             None => None,
         };
-        let mut turn = waiting.is_none().then(|| self.line.join(&request.token));
+        let turn = waiting.is_none().then(|| self.line.join(&request.token));
         let size = request.encoded_len();
         self.waiting_bytes = self.waiting_bytes.saturating_add(size);
         let (api, session, deadline) = (self.api.clone(), self.session.clone(), self.deadline);
@@ -153,10 +153,11 @@ impl Deciding {
                 Err(Refused::Gone(status)) => return (size, Err(status)),
                 Err(Refused::Unknown(status)) => return (size, Ok(answer(correlation_id, Err(status)))),
             }
-            if let Some(turn) = &mut turn {
-                turn.come().await;
-            }
-            let decided = api.decide_late(waiting, &request, wait_max(deadline)).await;
+            let deciding = async { api.decide_late(waiting, &request, wait_max(deadline)).await };
+            let decided = match turn {
+                Some(turn) => turn.decide(deciding).await,
+                None => deciding.await,
+            };
             (size, Ok(answer(correlation_id, decided)))
         };
         self.waiting.spawn_on(call::inherit(deciding), &self.api.streams.background);

@@ -247,7 +247,7 @@ impl Dice {
             2 => Change::Tags(self.some(&TAGS)),
             3 => Change::Scopes(self.some(&SCOPES)),
             4 | 5 => Change::Models(self.rule()),
-            6 => Change::PerMinute([None, Some(0), Some(60)].choose(&mut self.0).copied().unwrap()),
+            6 => Change::PerMinute([None, Some(0), Some(1_000_000)].choose(&mut self.0).copied().unwrap()),
             _ => {
                 Change::Everything { name: self.one(&NAMES), scopes: self.some(&SCOPES), models: self.rule() }
             }
@@ -283,7 +283,7 @@ impl Dice {
             87..=90 => Step::Owner { user_id: owner, disabled: false, etag },
             91 => Step::OwnerLimit {
                 user_id: owner,
-                per_minute: [None, Some(1), Some(600)].choose(&mut self.0).copied().unwrap(),
+                per_minute: [None, Some(0), Some(1_000_000)].choose(&mut self.0).copied().unwrap(),
             },
             _ => self.advance(store),
         }

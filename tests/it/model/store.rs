@@ -246,6 +246,8 @@ impl Store {
             Some("MODEL_NOT_ALLOWED")
         } else if !named(&key.chatbots, None) {
             Some("CHATBOT_NOT_ALLOWED")
+        } else if key.per_minute == Some(0) || self.is_without_requests(key.user_id) {
+            Some("RATE_LIMITED")
         } else {
             None
         }
@@ -253,6 +255,10 @@ impl Store {
 
     pub fn is_disabled(&self, user_id: i64) -> bool {
         self.owners.get(&user_id).is_some_and(|owner| owner.disabled.is_some())
+    }
+
+    fn is_without_requests(&self, user_id: i64) -> bool {
+        self.owners.get(&user_id).is_some_and(|owner| owner.per_minute == Some(0))
     }
 
     pub fn state(&self, key: &Key) -> pb::key::State {

@@ -72,7 +72,7 @@ fn each_fault_is_found_by_its_check() {
     }
     let lossy = ServerFacts { fsync: false, ..facts() };
     assert_eq!(levels(&lossy, &["--allow-data-loss"], 1), [("durability", Level::Warn)]);
-    assert_eq!(levels(&facts(), &["--pool-size=48"], 2), [("connections", Level::Fail)]);
+    assert_eq!(levels(&facts(), &["--pool-size=46"], 2), [("connections", Level::Fail)]);
 }
 
 #[test]
