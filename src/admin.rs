@@ -7,6 +7,7 @@
 
 mod audit;
 mod bootstrap;
+mod budgets;
 mod change;
 mod create;
 mod delete;
@@ -34,6 +35,7 @@ mod watch;
 pub use crate::cache::Propagation;
 pub use audit::{AuditPage, ListAuditEvents};
 pub use bootstrap::BootstrapOutcome;
+pub use budgets::{BudgetPage, BudgetPatch, CreateBudget, ListBudgets, SeenBudget, UpdateBudget};
 pub use create::{CreateKey, IssuedToken};
 pub use delete::PURGE_AFTER;
 pub use errors::AdminError;

@@ -11,6 +11,7 @@ mod audit;
 mod authorize;
 mod bar;
 mod bootstrap;
+mod budgets;
 mod check_config;
 mod client;
 mod completions;
@@ -92,6 +93,7 @@ enum Command {
     Health(health::Health),
     Keys(keys::Keys),
     Owners(Box<owners::Owners>),
+    Budgets(Box<budgets::Budgets>),
     Audit(audit::Audit),
     Authorize(Box<authorize::Authorize>),
     FilterModels(Box<filter_models::FilterModels>),
@@ -120,6 +122,7 @@ impl Command {
             Self::Health(_)
             | Self::Keys(_)
             | Self::Owners(_)
+            | Self::Budgets(_)
             | Self::Audit(_)
             | Self::Authorize(_)
             | Self::FilterModels(_)
@@ -154,6 +157,7 @@ impl Command {
             Self::Health(health) => health.run().await,
             Self::Keys(keys) => keys.run().await,
             Self::Owners(owners) => owners.run().await,
+            Self::Budgets(budgets) => budgets.run().await,
             Self::Audit(audit) => audit.run().await,
             Self::Authorize(authorize) => authorize.run().await,
             Self::FilterModels(filter_models) => filter_models.run().await,

@@ -13,8 +13,8 @@
 //! - A constructor parses, so that an invalid pattern, scope or id cannot exist. Every `parse` accepts its own
 //!   output (`as_str`, `Display`) and returns an equal value.
 //!
-//! What does not belong here: proving a token (check 1 apart from *deleted*), rate limits and budgets (checks 11
-//! and 12, which charge), how any of it is stored or sent.
+//! What does not belong here: proving a token (check 1 apart from *deleted*), rate limits (check 11), charging budgets
+//! (check 12: here is the rule alone), how any of it is stored or sent.
 
 mod address;
 mod check;
@@ -33,6 +33,7 @@ mod request;
 mod rule;
 mod scope;
 mod snapshot;
+mod spending;
 mod text;
 
 pub use address::{AddressPattern, parse_client_ip};
@@ -53,6 +54,7 @@ pub use request::{AccessRequest, Dimension, DimensionSet};
 pub use rule::{AccessRule, PATTERNS_MAX, RuleError};
 pub use scope::{SCOPE_ADMIN, SCOPE_AUTHORIZE, SCOPE_BYTES_MAX, SCOPE_READ, Scope, is_literal_scope};
 pub use snapshot::{KeySnapshot, Rules};
+pub use spending::{Admission, Balance, Refusal, Ruling, admit};
 pub use text::{
     Description, DisplayName, InvalidText, METADATA_BYTES_MAX, Metadata, Permission, TAGS_MAX, Tag,
 };

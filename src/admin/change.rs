@@ -21,18 +21,18 @@ pub(super) struct KeyChange {
 }
 
 /// Ends a transaction that was only to validate.
-pub(super) enum Aborted {
-    Validated(Box<Written<KeyView>>),
+pub(super) enum Aborted<T> {
+    Validated(Box<Written<T>>),
     Failed(AdminError),
 }
 
-impl From<AdminError> for Aborted {
+impl<T> From<AdminError> for Aborted<T> {
     fn from(error: AdminError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<StorageError> for Aborted {
+impl<T> From<StorageError> for Aborted<T> {
     fn from(error: StorageError) -> Self {
         Self::Failed(error.into())
     }
@@ -90,7 +90,7 @@ async fn run(
     request: KeyChange,
     change: impl FnOnce(&mut Key, DateTime<Utc>) -> Result<(), AdminError> + Send,
     now: DateTime<Utc>,
-) -> Result<Written<KeyView>, Aborted> {
+) -> Result<Written<KeyView>, Aborted<KeyView>> {
     let KeyChange { actor, action, key_id, etag, validate_only } = request;
     let (before, grace_end) = lock(session, key_id, etag.as_ref(), now).await?;
     let mut after = before.clone();

@@ -144,9 +144,11 @@ impl Admin {
 /// The key of a request that was carried out before, as it is now.
 pub(super) async fn repetition(
     session: &mut Session,
-    key_id: KeyId,
+    key_id: i64,
     now: DateTime<Utc>,
 ) -> Result<Written<KeyView>, AdminError> {
+    let key_id = KeyId::new(key_id)
+        .ok_or_else(|| StorageError::Defect(format!("a request came to key {key_id}, which is none")))?;
     let resource = read(session, key_id, now).await?.ok_or(AdminError::KeyNotFound(key_id))?;
     Ok(Written { stamp: changes::seen(session, resource.key.revision).await?, resource })
 }
@@ -162,7 +164,7 @@ pub(super) async fn insert(
 ) -> Result<Written<KeyView>, AdminError> {
     let key_id = keys::insert(session, key, now).await?;
     if let Some(attempt) = attempt {
-        attempt.complete(session, key_id).await?;
+        attempt.complete(session, key_id.get()).await?;
     }
     let secret_id = secrets::insert(session, &made.of(key_id), now).await?;
     made.store_digest(session, secret_id).await?;

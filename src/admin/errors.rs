@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::policy::{KeyId, Revision, UserId};
+use crate::policy::{BudgetId, KeyId, Revision, UserId};
 use crate::storage::StorageError;
 use crate::token::BcryptError;
 
@@ -21,6 +21,18 @@ pub enum AdminError {
     /// There is no such owner: it has no keys, and never was changed.
     #[error("owner {0} has no keys and never was changed")]
     OwnerNotFound(UserId),
+    /// There is no such budget.
+    #[error("budget {0} does not exist")]
+    BudgetNotFound(BudgetId),
+    /// An update would change what a budget keeps for its whole life.
+    #[error("cannot be changed: leave it out, or as it is; or create another budget")]
+    BudgetFieldImmutable {
+        /// Its path in the contract: `budget.period`.
+        field: &'static str,
+    },
+    /// After an update, a budget would warn above its limit.
+    #[error("must be 0 to limit_micros: lower or take away the warning, or raise the limit")]
+    BudgetWarningAboveLimit,
     /// The key is deleted; undelete it first.
     #[error("key {0} is deleted")]
     KeyDeleted(KeyId),

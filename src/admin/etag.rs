@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::AdminError;
-use crate::policy::{KeyId, Revision, UserId};
+use crate::policy::{BudgetId, KeyId, Revision, UserId};
 
 /// Whose etag it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum EtagOf {
     Key(KeyId),
     /// An owner's.
     Owner(UserId),
+    /// A budget's.
+    Budget(BudgetId),
 }
 
 impl fmt::Display for EtagOf {
@@ -19,6 +21,7 @@ impl fmt::Display for EtagOf {
         match self {
             Self::Key(key) => write!(f, "key {key}"),
             Self::Owner(user) => write!(f, "owner {user}"),
+            Self::Budget(budget) => write!(f, "budget {budget}"),
         }
     }
 }

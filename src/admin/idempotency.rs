@@ -1,5 +1,5 @@
-//! Requests that may be repeated: within 24 hours a repetition makes nothing new and answers with the key as it
-//! is then, without its token.
+//! Requests that may be repeated: within 24 hours a repetition makes nothing new and answers with the key (without its
+//! token) or the budget as it is then.
 //!
 //! An id belongs to its caller and method. It is taken in the transaction of the change, before anything else:
 //! a failed attempt leaves it free, and of two at once, from whatever replica, the second waits for the first.
@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::create::repetition;
 use super::read::KeyView;
 use super::{Admin, AdminError, Changed};
-use crate::policy::KeyId;
 use crate::storage::changes::Actor;
 use crate::storage::idempotency::{self, Carried, RequestName};
 use crate::storage::{Session, StorageError};
@@ -46,12 +45,12 @@ impl Attempt {
         RequestName { caller: &self.caller, method: self.method, request_id: id }
     }
 
-    /// Takes the id. Answers the key of the request before, where this one repeats it.
+    /// Takes the id. Answers the id of what the request before made or changed, where this one repeats it.
     pub(super) async fn take(
         &self,
         session: &mut Session,
         now: DateTime<Utc>,
-    ) -> Result<Option<KeyId>, AdminError> {
+    ) -> Result<Option<i64>, AdminError> {
         let Some(RequestId { id, fingerprint }) = self.request else { return Ok(None) };
         let end = now.checked_add_signed(REQUEST_ID_LIFE).unwrap_or(DateTime::<Utc>::MAX_UTC);
         if idempotency::take(session, self.name(id), &fingerprint, now, end).await? {
@@ -63,27 +62,29 @@ impl Attempt {
         Ok(Some(known.ok_or_else(went)?))
     }
 
-    /// The key of the request before.
-    async fn known(&self, session: &mut Session, now: DateTime<Utc>) -> Result<Option<KeyId>, AdminError> {
+    /// The same, where the id has been taken.
+    async fn known(&self, session: &mut Session, now: DateTime<Utc>) -> Result<Option<i64>, AdminError> {
         let Some(RequestId { id, fingerprint }) = self.request else { return Ok(None) };
         match idempotency::find(session, self.name(id), now).await? {
             None => Ok(None),
-            Some(Carried { fingerprint: before, key_id }) if before == fingerprint => Ok(Some(key_id)),
+            Some(Carried { fingerprint: before, resource_id }) if before == fingerprint => {
+                Ok(Some(resource_id))
+            }
             Some(_) => Err(AdminError::RequestIdReused(id)),
         }
     }
 
-    /// Says what came of it.
-    pub(super) async fn complete(&self, session: &mut Session, key_id: KeyId) -> Result<(), AdminError> {
+    /// Says what came of it: the id of what it made or changed.
+    pub(super) async fn complete(&self, session: &mut Session, resource_id: i64) -> Result<(), AdminError> {
         if let Some(RequestId { id, .. }) = self.request {
-            idempotency::complete(session, self.name(id), key_id).await?;
+            idempotency::complete(session, self.name(id), resource_id).await?;
         }
         Ok(())
     }
 }
 
 impl Admin {
-    /// What a repetition answers, before anything costly is done for it; `None` for what is new. Only
+    /// What a repetition of a request for a key answers, before anything costly is done for it; `None` for what is new. Only
     /// [`Attempt::take`] is sure.
     pub(super) async fn repeated(
         &self,

@@ -179,7 +179,8 @@ impl Admin {
                         before: Some(snapshot::owner(&before)),
                         after: Some(snapshot::owner(&owner)),
                     };
-                    let change = Change { subject: Subject::Owner(user_id), adds_tokens: false, line };
+                    let change =
+                        Change { subject: Subject::Owner(user_id), budget: None, adds_tokens: false, line };
                     let stamp = changes::record(session, &actor, change).await?;
                     owner.revision = stamp.at.revision;
                     Ok(Written { resource: OwnerView { owner, key_count }, stamp })

@@ -46,7 +46,12 @@ impl Admin {
                 let mut lines = Vec::with_capacity(due.len());
                 for key_id in &due {
                     let line = line(session, *key_id, now).await?;
-                    lines.push(Change { subject: Subject::Key(*key_id), adds_tokens: false, line });
+                    lines.push(Change {
+                        subject: Subject::Key(*key_id),
+                        budget: None,
+                        adds_tokens: false,
+                        line,
+                    });
                 }
                 if !due.is_empty() {
                     purge::delete_keys(session, &due).await?;

@@ -149,7 +149,7 @@ pub(super) async fn finish(
         before: before.map(|(key, grace_end)| snapshot::key_in_grace(key, &shown.budgets, grace_end)),
         after: Some(snapshot::key_in_grace(&shown.key, &shown.budgets, shown.previous_token_end)),
     };
-    let change = Change { subject: Subject::Key(shown.key.key_id), adds_tokens, line };
+    let change = Change { subject: Subject::Key(shown.key.key_id), budget: None, adds_tokens, line };
     let stamp = changes::record(session, actor, change).await?;
     shown.key.revision = stamp.at.revision;
     Ok(Written { resource: shown, stamp })

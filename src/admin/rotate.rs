@@ -73,7 +73,7 @@ impl Admin {
                     if let Some(key_id) = attempt.take(session, now).await? {
                         return Ok((repetition(session, key_id, now).await?, false));
                     }
-                    attempt.complete(session, request.key_id).await?;
+                    attempt.complete(session, request.key_id.get()).await?;
                     Ok((rotate(session, &actor, &request, &made, now).await?, true))
                 })
             })

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::policy::{AccessRule, Budget, Key, Micros, Owner, RateLimits, RateWindows};
+use crate::policy::{AccessRule, Budget, BudgetSubject, Key, Micros, Owner, RateLimits, RateWindows};
 
 /// A key and its own budgets for the audit log.
 pub(super) fn key(key: &Key, budgets: &[Budget]) -> Value {
@@ -56,6 +56,27 @@ fn budget(budget: &Budget) -> Value {
         "default_estimate_micros": terms.default_estimate.get(),
         "require_estimate": terms.require_estimate,
     })
+}
+
+/// A budget for the audit log that is shown by itself: with whose it is.
+pub(super) fn own_budget(of: &Budget) -> Value {
+    let (name, id) = match of.subject {
+        BudgetSubject::Key(key_id) => ("key_id", key_id.get()),
+        BudgetSubject::Owner(user_id) => ("user_id", user_id.get()),
+    };
+    with(budget(of), [(name, id)])
+}
+
+/// The same with its balance, where the change is about that, or takes it away.
+pub(super) fn budget_with_balance(of: &Budget) -> Value {
+    with(own_budget(of), [("spent_micros", of.spent.get()), ("reserved_micros", of.reserved.get())])
+}
+
+fn with<const N: usize>(mut shown: Value, numbers: [(&str, i64); N]) -> Value {
+    if let Value::Object(fields) = &mut shown {
+        fields.extend(numbers.map(|(name, number)| (name.to_owned(), json!(number))));
+    }
+    shown
 }
 
 /// An owner for the audit log.

@@ -36,6 +36,7 @@ use super::output::Output;
 use super::time::{format_seconds, parse_duration};
 use crate::grpc::pb::audit_service_client::AuditServiceClient;
 use crate::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use crate::grpc::pb::budget_service_client::BudgetServiceClient;
 use crate::grpc::pb::key_service_client::KeyServiceClient;
 
 /// Where `keystile serve` listens by default.
@@ -213,6 +214,13 @@ impl Client {
     pub fn watching(&self) -> KeyServiceClient<InterceptedService<Channel, Caller>> {
         let caller = Caller { timeout: None, ..self.caller.clone() };
         KeyServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    /// The service that keeps budgets.
+    #[must_use]
+    pub fn budgets(&self) -> BudgetServiceClient<InterceptedService<Channel, Caller>> {
+        BudgetServiceClient::with_interceptor(self.channel.clone(), self.caller.clone())
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// The service that decides.

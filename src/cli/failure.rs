@@ -191,6 +191,7 @@ fn next_for_reason(reason: &str) -> Option<&'static str> {
             "`keystile keys list` shows the keys that there are; deleted ones with `--state deleted`."
         }
         "OWNER_NOT_FOUND" => "`keystile owners list` shows those that have keys or were changed.",
+        "BUDGET_NOT_FOUND" => "`keystile budgets list` shows those that there are.",
         "TOKEN_UNKNOWN" => {
             "Look it up whole, as it was found; a token that was rotated away is known for its grace."
         }

@@ -16,5 +16,6 @@ pub mod request_id;
 pub mod rules;
 pub mod scopes;
 pub mod time;
+pub mod update_budget;
 pub mod update_key;
 pub mod update_mask;

@@ -42,6 +42,8 @@ pub enum ErrorReason {
     TokenUnknown,
     /// No such owner.
     OwnerNotFound,
+    /// No such budget.
+    BudgetNotFound,
     /// The key is deleted.
     KeyDeleted,
     /// The time in which a deleted key can be restored is over.
@@ -98,7 +100,7 @@ pub enum ErrorReason {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidRequest,
         Self::MalformedMessage,
         Self::CallerTokenMissing,
@@ -108,6 +110,7 @@ impl ErrorReason {
         Self::KeyNotFound,
         Self::TokenUnknown,
         Self::OwnerNotFound,
+        Self::BudgetNotFound,
         Self::KeyDeleted,
         Self::KeyPurgeDue,
         Self::ExpirationTooLate,
@@ -149,6 +152,7 @@ impl ErrorReason {
             Self::KeyNotFound => (Code::NotFound, "KEY_NOT_FOUND"),
             Self::TokenUnknown => (Code::NotFound, "TOKEN_UNKNOWN"),
             Self::OwnerNotFound => (Code::NotFound, "OWNER_NOT_FOUND"),
+            Self::BudgetNotFound => (Code::NotFound, "BUDGET_NOT_FOUND"),
             Self::KeyDeleted => (Code::FailedPrecondition, "KEY_DELETED"),
             Self::KeyPurgeDue => (Code::FailedPrecondition, "KEY_PURGE_DUE"),
             Self::ExpirationTooLate => (Code::FailedPrecondition, "EXPIRATION_TOO_LATE"),
@@ -202,6 +206,12 @@ impl ErrorReason {
         Status::with_error_details(code, message, details)
     }
 
+    fn not_found(self, kind: &str, name: String, message: String) -> Status {
+        let mut details = ErrorDetails::new();
+        details.set_resource_info(kind, name, "", message.clone());
+        self.status_with(message, details)
+    }
+
     fn precondition(self, subject: &str, message: String) -> Status {
         let mut details = ErrorDetails::new();
         details.add_precondition_failure_violation(self.parts().1, subject, message.clone());
@@ -217,6 +227,13 @@ pub fn invalid_request(violations: &Violations) -> Status {
         details.add_bad_request_violation(&violation.field, &violation.description);
     }
     ErrorReason::InvalidRequest.status_with(violations.summary(), details)
+}
+
+/// INVALID_ARGUMENT for one field that turned out to be wrong for the resource as it is.
+fn invalid_field(field: &str, message: String) -> Status {
+    let mut violations = Violations::default();
+    violations.add(field, message);
+    invalid_request(&violations)
 }
 
 /// UNIMPLEMENTED for a method of the contract.
@@ -312,23 +329,20 @@ pub fn admin(error: AdminError) -> Status {
     let message = error.to_string();
     match error {
         AdminError::KeyNotFound(key) => {
-            let mut details = ErrorDetails::new();
-            details.set_resource_info("keystile.v1.Key", format!("keys/{key}"), "", message.clone());
-            ErrorReason::KeyNotFound.status_with(message, details)
+            ErrorReason::KeyNotFound.not_found("keystile.v1.Key", format!("keys/{key}"), message)
         }
         AdminError::TokenUnknown => ErrorReason::TokenUnknown.status(message),
         AdminError::PurgeDue(key) => ErrorReason::KeyPurgeDue.precondition(&format!("keys/{key}"), message),
         AdminError::ExpirationTooLate => ErrorReason::ExpirationTooLate.precondition("expire_time", message),
-        AdminError::ExpireTimeByUpdate => {
-            let mut violations = Violations::default();
-            violations.add("key.expire_time", message);
-            invalid_request(&violations)
-        }
+        AdminError::ExpireTimeByUpdate => invalid_field("key.expire_time", message),
+        AdminError::BudgetFieldImmutable { field } => invalid_field(field, message),
+        AdminError::BudgetWarningAboveLimit => invalid_field("budget.warning_micros", message),
         AdminError::RequestIdReused(_) => ErrorReason::RequestIdReused.status(message),
         AdminError::OwnerNotFound(user) => {
-            let mut details = ErrorDetails::new();
-            details.set_resource_info("keystile.v1.Owner", format!("owners/{user}"), "", message.clone());
-            ErrorReason::OwnerNotFound.status_with(message, details)
+            ErrorReason::OwnerNotFound.not_found("keystile.v1.Owner", format!("owners/{user}"), message)
+        }
+        AdminError::BudgetNotFound(budget) => {
+            ErrorReason::BudgetNotFound.not_found("keystile.v1.Budget", format!("budgets/{budget}"), message)
         }
         AdminError::KeyDeleted(key) => ErrorReason::KeyDeleted.precondition(&format!("keys/{key}"), message),
         AdminError::RuleIsAny(field) => ErrorReason::RuleIsAny.precondition(field.name(), message),
@@ -341,6 +355,7 @@ pub fn admin(error: AdminError) -> Status {
             let (kind, name) = match of {
                 EtagOf::Key(key) => ("keystile.v1.Key", format!("keys/{key}")),
                 EtagOf::Owner(user) => ("keystile.v1.Owner", format!("owners/{user}")),
+                EtagOf::Budget(budget) => ("keystile.v1.Budget", format!("budgets/{budget}")),
             };
             let mut details = ErrorDetails::new();
             // The message says it already.

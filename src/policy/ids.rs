@@ -77,6 +77,32 @@ impl Revision {
 impl Micros {
     /// No money.
     pub const ZERO: Self = Self(0);
+    /// The most that can be said.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The sum; `None` above [`Micros::MAX`].
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// The sum, or [`Micros::MAX`] where it would be more.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of this after `other`; nothing where that is more.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        match Self::new(self.0.saturating_sub(other.0)) {
+            Some(rest) => rest,
+            None => Self::ZERO,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +121,17 @@ mod tests {
         assert_eq!(Revision::new(0).map(Revision::get), Some(0));
         assert_eq!(Micros::new(i64::MIN), None);
         assert_eq!(Micros::new(i64::MAX).map(Micros::get), Some(i64::MAX));
+    }
+
+    #[test]
+    fn money_adds_up_to_what_can_be_said() {
+        let micros = |value| Micros::new(value).unwrap();
+        assert_eq!(micros(2).checked_add(micros(3)), Some(micros(5)));
+        assert_eq!(Micros::MAX.checked_add(Micros::ZERO), Some(Micros::MAX));
+        assert_eq!(Micros::MAX.checked_add(micros(1)), None);
+        assert_eq!(Micros::MAX.saturating_add(micros(1)), Micros::MAX);
+        assert_eq!(micros(5).saturating_sub(micros(3)), micros(2));
+        assert_eq!(micros(3).saturating_sub(Micros::MAX), Micros::ZERO);
     }
 
     #[test]

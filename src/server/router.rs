@@ -62,7 +62,7 @@ pub(super) fn late(
     let authorize = AuthorizeApi::new(authorizer, calls(), streams.clone());
     let routes = Routes::new(AuthorizeServiceServer::new(authorize))
         .add_service(KeyServiceServer::new(KeyApi::new(admin.clone(), clock, calls(), streams)))
-        .add_service(BudgetServiceServer::new(BudgetApi))
+        .add_service(BudgetServiceServer::new(BudgetApi::new(admin.clone())))
         .add_service(AuditServiceServer::new(AuditApi::new(admin)))
         .prepare();
     auth.layer(routes)

@@ -1,36 +1,27 @@
 //! `budgets` and `budget_periods`: limits of money and their balances.
 
+mod row;
+
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use self::row::{BudgetRow, with_balances};
 use super::StorageError;
 use super::key_rows::names;
+use super::prepared::Prepared;
 use super::schema::{budget_periods, budgets};
-use crate::policy::{
-    AccessRule, Budget, BudgetId, BudgetSubject, KeyId, Micros, NamePattern, NewBudget, Period, Revision,
-    UserId,
-};
+use super::statement::plan_by_index;
+use crate::policy::{Balance, Budget, BudgetId, BudgetSubject, KeyId, Micros, NewBudget, Revision, UserId};
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = budgets)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
-struct BudgetRow {
-    budget_id: i64,
-    key_id: Option<i64>,
-    user_id: Option<i64>,
-    display_name: String,
-    limit_micros: i64,
-    period: String,
-    is_hard: bool,
-    warning_micros: Option<i64>,
-    models: Option<Vec<String>>,
-    default_estimate_micros: i64,
-    require_estimate: bool,
-    revision: i64,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+/// The columns that say whose a budget is.
+fn columns(subject: BudgetSubject) -> (Option<i64>, Option<i64>) {
+    match subject {
+        BudgetSubject::Key(id) => (Some(id.get()), None),
+        BudgetSubject::Owner(id) => (None, Some(id.get())),
+    }
 }
 
 /// Inserts a budget.
@@ -43,10 +34,7 @@ pub async fn insert(
     terms: &NewBudget,
     now: DateTime<Utc>,
 ) -> Result<BudgetId, StorageError> {
-    let (key_id, user_id) = match subject {
-        BudgetSubject::Key(id) => (Some(id.get()), None),
-        BudgetSubject::Owner(id) => (None, Some(id.get())),
-    };
+    let (key_id, user_id) = columns(subject);
     let id: i64 = diesel::insert_into(budgets::table)
         .values((
             budgets::key_id.eq(key_id),
@@ -196,80 +184,138 @@ pub async fn of_keys(
     with_balances(connection, rows, now).await
 }
 
-async fn with_balances(
+/// A budget, with the balance of the period that holds `now`.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn get(
     mut connection: &AsyncPgConnection,
-    rows: Vec<BudgetRow>,
+    budget_id: BudgetId,
     now: DateTime<Utc>,
-) -> Result<Vec<Budget>, StorageError> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<i64> = rows.iter().map(|row| row.budget_id).collect();
-    let balances: Vec<(i64, DateTime<Utc>, i64, i64)> =
-        budget_periods::table.filter(budget_periods::budget_id.eq_any(ids)).load(&mut connection).await?;
-    rows.into_iter().map(|row| row.into_budget(&balances, now)).collect()
+) -> Result<Option<Budget>, StorageError> {
+    let row = budgets::table.find(budget_id.get()).select(BudgetRow::as_select());
+    let row = row.first(&mut connection).await.optional()?;
+    Ok(with_balances(connection, row.into_iter().collect(), now).await?.pop())
 }
 
-impl BudgetRow {
-    fn into_budget(
-        self,
-        balances: &[(i64, DateTime<Utc>, i64, i64)],
-        now: DateTime<Utc>,
-    ) -> Result<Budget, StorageError> {
-        let id = self.budget_id;
-        self.parse(balances, now).map_err(|what| StorageError::Corrupt {
-            table: "budgets",
-            id,
-            what: what.to_owned(),
-        })
-    }
+/// The same, locked until the transaction ends. Its key or owner is locked already. The balance is not locked.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn lock(
+    mut connection: &AsyncPgConnection,
+    budget_id: BudgetId,
+    now: DateTime<Utc>,
+) -> Result<Option<Budget>, StorageError> {
+    let row = budgets::table.find(budget_id.get()).select(BudgetRow::as_select()).for_update();
+    let row = row.first(&mut connection).await.optional()?;
+    Ok(with_balances(connection, row.into_iter().collect(), now).await?.pop())
+}
 
-    fn parse(
-        self,
-        balances: &[(i64, DateTime<Utc>, i64, i64)],
-        now: DateTime<Utc>,
-    ) -> Result<Budget, &'static str> {
-        let subject = match (self.key_id, self.user_id) {
-            (Some(key), None) => BudgetSubject::Key(KeyId::new(key).ok_or("key_id")?),
-            (None, Some(user)) => BudgetSubject::Owner(UserId::new(user).ok_or("user_id")?),
-            _ => return Err("subject"),
+/// A page of budgets, of one key or owner or all, by id, from the one after `after` on, with the balances of the periods
+/// that hold `now`.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn list(
+    connection: &mut AsyncPgConnection,
+    subject: Option<BudgetSubject>,
+    after: Option<BudgetId>,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Budget>, StorageError> {
+    plan_by_index(connection).await?;
+    let after = after.map_or(0, BudgetId::get);
+    let page = budgets::table.filter(budgets::budget_id.gt(after)).limit(limit);
+    let page = page.select(BudgetRow::as_select()).into_boxed();
+    // No index has that order: those of one subject are found by the subject, and not by reading through all others.
+    let of_subject = || sql::<BigInt>("budget_id + 0");
+    let page = match subject {
+        None => page.order(budgets::budget_id),
+        Some(BudgetSubject::Key(id)) => page.filter(budgets::key_id.eq(id.get())).order(of_subject()),
+        Some(BudgetSubject::Owner(id)) => page.filter(budgets::user_id.eq(id.get())).order(of_subject()),
+    };
+    let rows: Vec<BudgetRow> = page.load(connection).await?;
+    with_balances(connection, rows, now).await
+}
+
+/// Writes what can be changed of a locked budget.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn update(connection: &mut AsyncPgConnection, budget: &Budget) -> Result<(), StorageError> {
+    let Budget { budget_id, terms, update_time, .. } = budget;
+    let update = diesel::update(budgets::table.find(budget_id.get())).set((
+        budgets::display_name.eq(&terms.display_name),
+        budgets::limit_micros.eq(terms.limit.get()),
+        budgets::is_hard.eq(terms.is_hard),
+        budgets::warning_micros.eq(terms.warning.map(Micros::get)),
+        budgets::default_estimate_micros.eq(terms.default_estimate.get()),
+        budgets::require_estimate.eq(terms.require_estimate),
+        budgets::updated_at.eq(update_time),
+    ));
+    expect_one(Prepared(update).execute(connection).await?, *budget_id)
+}
+
+/// Locks the balance of a period of a locked budget until the transaction ends; `None` where nothing has happened in it.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn lock_balance(
+    connection: &mut AsyncPgConnection,
+    budget_id: BudgetId,
+    period_start: DateTime<Utc>,
+) -> Result<Option<Balance>, StorageError> {
+    let row: Option<(i64, i64)> = budget_periods::table
+        .find((budget_id.get(), period_start))
+        .select((budget_periods::spent_micros, budget_periods::reserved_micros))
+        .for_update()
+        .first(connection)
+        .await
+        .optional()?;
+    let Some((spent, reserved)) = row else { return Ok(None) };
+    let micros = |value: i64| {
+        let corrupt = || StorageError::Corrupt {
+            table: "budget_periods",
+            id: budget_id.get(),
+            what: "amount".to_owned(),
         };
-        let period = Period::parse(&self.period).ok_or("period")?;
-        let (period_start, reset_time) = period.bounds(now);
-        let (spent, reserved) = balances
-            .iter()
-            .find(|(id, start, _, _)| *id == self.budget_id && *start == period_start)
-            .map_or((0, 0), |(_, _, spent, reserved)| (*spent, *reserved));
-        let models = match self.models {
-            None => AccessRule::Any,
-            Some(models) => AccessRule::Only(
-                models
-                    .iter()
-                    .map(|model| NamePattern::parse(model))
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| "models")?,
-            ),
-        };
-        let micros = |value: i64| Micros::new(value).ok_or("amount");
-        Ok(Budget {
-            budget_id: BudgetId::new(self.budget_id).ok_or("budget_id")?,
-            subject,
-            terms: NewBudget {
-                display_name: self.display_name,
-                limit: micros(self.limit_micros)?,
-                period,
-                is_hard: self.is_hard,
-                warning: self.warning_micros.map(micros).transpose()?,
-                models,
-                default_estimate: micros(self.default_estimate_micros)?,
-                require_estimate: self.require_estimate,
-            },
-            spent: micros(spent)?,
-            reserved: micros(reserved)?,
-            reset_time,
-            revision: Revision::new(self.revision).ok_or("revision")?,
-            create_time: self.created_at,
-            update_time: self.updated_at,
-        })
+        Micros::new(value).ok_or_else(corrupt)
+    };
+    Ok(Some(Balance { spent: micros(spent)?, reserved: micros(reserved)? }))
+}
+
+/// Sets what is spent in a period to 0; its balance is locked. What is reserved stays.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn reset_spent(
+    connection: &mut AsyncPgConnection,
+    budget_id: BudgetId,
+    period_start: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    let period = diesel::update(budget_periods::table.find((budget_id.get(), period_start)))
+        .set(budget_periods::spent_micros.eq(0));
+    expect_one(Prepared(period).execute(connection).await?, budget_id)?;
+    let budget = diesel::update(budgets::table.find(budget_id.get())).set(budgets::updated_at.eq(now));
+    expect_one(Prepared(budget).execute(connection).await?, budget_id)
+}
+
+/// Removes a locked budget with its balances.
+///
+/// # Errors
+/// [`StorageError`].
+pub async fn delete(connection: &mut AsyncPgConnection, budget_id: BudgetId) -> Result<(), StorageError> {
+    let periods = budget_periods::table.filter(budget_periods::budget_id.eq(budget_id.get()));
+    diesel::delete(periods).execute(connection).await?;
+    let deleted = diesel::delete(budgets::table.find(budget_id.get())).execute(connection).await?;
+    expect_one(deleted, budget_id)
+}
+
+fn expect_one(changed: usize, budget_id: BudgetId) -> Result<(), StorageError> {
+    if changed == 1 {
+        return Ok(());
     }
+    Err(StorageError::Defect(format!("{changed} rows changed for locked budget {budget_id}")))
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::prepared::Prepared;
 use super::schema::{audit_events, revision_counter};
 use super::{Epoch, ReadAt, StorageError, committed};
-use crate::policy::{KeyId, Revision, UserId};
+use crate::policy::{BudgetId, KeyId, Revision, UserId};
 
 /// Where transactions that change something say so when they commit, to whoever listens: the text is the newest
 /// revision. A hint, nothing more: it may be lost.
@@ -97,10 +97,19 @@ pub struct AuditLine {
 pub struct Change {
     /// To what.
     pub subject: Subject,
+    /// The subject's budget that it was made to, where it was one: it gets the revision as well.
+    pub budget: Option<BudgetId>,
     /// Whether a token may be known since then that was unknown before: replicas forget then which are nobody's.
     pub adds_tokens: bool,
     /// Its line of the audit log.
     pub line: AuditLine,
+}
+
+impl Change {
+    /// The resource name in the audit log: that of the subject, or `budgets/3`.
+    fn resource(&self) -> String {
+        self.budget.map_or_else(|| self.subject.resource(), |id| format!("budgets/{id}"))
+    }
 }
 
 /// What a change was stamped with by the transaction that made it.
@@ -131,8 +140,8 @@ impl StampRow {
     }
 }
 
-/// Takes the next revision, puts it on the row of the subject, which is locked already (or is gone), and writes the lines
-/// of the change log and the audit log.
+/// Takes the next revision, puts it on the row of the subject and on that of its budget, where one was changed, which are
+/// locked already (or are gone), and writes the lines of the change log and the audit log.
 ///
 /// # Errors
 /// [`StorageError`].
@@ -160,7 +169,7 @@ pub async fn record_many(
     }
     let count = i64::try_from(changes.len())
         .map_err(|_| StorageError::Defect("more changes than revisions".to_owned()))?;
-    let last_change = changes.last().map(|change| (change.line.action, change.subject.resource()));
+    let last_change = changes.last().map(|change| (change.line.action, change.resource()));
     let stamp = write(connection, actor, count, changes).await?;
     let last = stamp.at.revision.get();
     let revisions = (last - count + 1..=last).map(parse).collect::<Result<Vec<_>, _>>()?;
@@ -176,19 +185,27 @@ pub async fn record_many(
 const WRITE: &str = "\
     WITH taken AS (UPDATE revision_counter SET revision = revision + $1 WHERE only_row RETURNING revision), \
     given AS (SELECT taken.revision - $1 + change.place AS revision, change.* FROM taken, \
-        unnest($2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
-        AS change (subject, subject_id, adds_tokens, action, resource, before, after, place)), \
+        unnest($2, $3, $4, $5, $6, $7, $8, $9) WITH ORDINALITY \
+        AS change (subject, subject_id, budget_id, adds_tokens, action, resource, before, after, place)), \
     key AS (UPDATE api_keys SET revision = given.revision FROM given \
         WHERE given.subject = 'key' AND api_keys.key_id = given.subject_id), \
     owner AS (UPDATE owners SET revision = given.revision FROM given \
-        WHERE given.subject = 'owner' AND owners.user_id = given.subject_id), \
+        WHERE given.subject = 'owner' AND owners.user_id = given.subject_id), ";
+
+/// What [`write`] runs where a budget is changed. Not among many changes: they would be joined by reading all budgets.
+const WRITE_BUDGET: &str = "\
+    budget AS (UPDATE budgets SET revision = given.revision FROM given \
+        WHERE budgets.budget_id = given.budget_id), ";
+
+/// What [`write`] runs behind that.
+const WRITE_LINES: &str = "\
     line AS (INSERT INTO change_log (revision, subject, subject_id, adds_tokens) \
         SELECT revision, subject, subject_id, adds_tokens FROM given), \
     event AS (INSERT INTO audit_events \
             (actor, action, resource, before, after, peer_address, request_id, revision) \
-        SELECT $9, action, resource, before, after, $10, $11, revision FROM given ORDER BY place) \
+        SELECT $10, action, resource, before, after, $11, $12, revision FROM given ORDER BY place) \
     SELECT taken.revision, epoch.system, epoch.timeline, clock_timestamp() AS time, \
-        pg_notify($12, taken.revision::text) ";
+        pg_notify($13, taken.revision::text) ";
 
 async fn write(
     connection: &mut AsyncPgConnection,
@@ -197,14 +214,20 @@ async fn write(
     changes: Vec<Change>,
 ) -> Result<Stamp, StorageError> {
     let (subjects, ids): (Vec<_>, Vec<_>) = changes.iter().map(|change| change.subject.columns()).unzip();
-    let resources: Vec<_> = changes.iter().map(|change| change.subject.resource()).collect();
+    let resources: Vec<_> = changes.iter().map(Change::resource).collect();
+    let budgets: Vec<_> = changes.iter().map(|change| change.budget.map(BudgetId::get)).collect();
     let adds_tokens: Vec<_> = changes.iter().map(|change| change.adds_tokens).collect();
     let actions: Vec<_> = changes.iter().map(|change| change.line.action).collect();
     let (before, after): (Vec<_>, Vec<_>) =
         changes.into_iter().map(|change| (change.line.before, change.line.after)).unzip();
-    let text = format!("{WRITE} FROM taken CROSS JOIN (SELECT {}) AS epoch (system, timeline)", Epoch::SQL);
+    let budget = if budgets.iter().any(Option::is_some) { WRITE_BUDGET } else { "" };
+    let epoch = Epoch::SQL;
+    let text = format!(
+        "{WRITE}{budget}{WRITE_LINES} FROM taken CROSS JOIN (SELECT {epoch}) AS epoch (system, timeline)"
+    );
     let query = diesel::sql_query(text).bind::<BigInt, _>(count);
     let query = query.bind::<Array<Text>, _>(subjects).bind::<Array<BigInt>, _>(ids);
+    let query = query.bind::<Array<Nullable<BigInt>>, _>(budgets);
     let query = query.bind::<Array<Bool>, _>(adds_tokens).bind::<Array<Text>, _>(actions);
     let query = query.bind::<Array<Text>, _>(resources).bind::<Array<Nullable<Jsonb>>, _>(before);
     let query = query.bind::<Array<Nullable<Jsonb>>, _>(after).bind::<Text, _>(&actor.name);

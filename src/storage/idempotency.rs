@@ -2,6 +2,8 @@
 //!
 //! A request takes its id in the transaction of its change: where that fails, the id is free again. Two that
 //! take the same id at once take turns by its row, from whatever replica.
+//!
+//! The column `key_id` has its name from the time when only keys were made: it holds the id of whatever the method makes.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -12,7 +14,6 @@ use uuid::Uuid;
 use super::StorageError;
 use super::prepared::Prepared;
 use super::schema::idempotent_requests;
-use crate::policy::KeyId;
 
 /// Whose request it is, and which. The same id of another caller or method is another request.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +31,8 @@ pub struct RequestName<'a> {
 pub struct Carried {
     /// SHA-256 of the request.
     pub fingerprint: [u8; 32],
-    /// The key that it made or changed.
-    pub key_id: KeyId,
+    /// The id of what it made or changed, at least 1: a key, or a budget, as its method says.
+    pub resource_id: i64,
 }
 
 /// Takes a request's id until `expire_at`; false where it is taken. Waits for a transaction that has taken
@@ -69,18 +70,18 @@ pub async fn take(
     Ok(taken == 1)
 }
 
-/// Says what came of a request whose id this transaction has taken.
+/// Says what came of a request whose id this transaction has taken: see [`Carried::resource_id`].
 ///
 /// # Errors
 /// [`StorageError`].
 pub async fn complete(
     connection: &mut AsyncPgConnection,
     name: RequestName<'_>,
-    key_id: KeyId,
+    resource_id: i64,
 ) -> Result<(), StorageError> {
     let RequestName { caller, method, request_id } = name;
     let update = diesel::update(idempotent_requests::table.find((caller, method, request_id)))
-        .set(idempotent_requests::key_id.eq(key_id.get()));
+        .set(idempotent_requests::key_id.eq(resource_id));
     Prepared(update).execute(connection).await?;
     Ok(())
 }
@@ -103,9 +104,9 @@ pub async fn find(
     .first(connection)
     .await
     .optional()?;
-    let Some((fingerprint, key_id)) = found else { return Ok(None) };
-    let carried = fingerprint.try_into().ok().zip(key_id.and_then(KeyId::new));
-    let (fingerprint, key_id) =
+    let Some((fingerprint, resource_id)) = found else { return Ok(None) };
+    let carried = fingerprint.try_into().ok().zip(resource_id);
+    let (fingerprint, resource_id) =
         carried.ok_or_else(|| StorageError::Defect(format!("request {request_id} is half written")))?;
-    Ok(Some(Carried { fingerprint, key_id }))
+    Ok(Some(Carried { fingerprint, resource_id }))
 }

@@ -1,6 +1,7 @@
 //! Every client command end to end: the program as it is run, against a real server.
 
 mod audit;
+mod budgets;
 mod decisions;
 mod failures;
 mod first_start;

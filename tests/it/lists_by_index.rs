@@ -4,6 +4,7 @@ use keystile::clock::Clock;
 use keystile::grpc::pb;
 use keystile::storage::{StorageError, Store, audit, changes, purge};
 use pb::list_audit_events_request::Filter as EventFilter;
+use pb::list_budgets_request::Subject as Of;
 use pb::list_keys_request::Filter;
 use prost_types::Timestamp;
 use uuid::Uuid;
@@ -75,6 +76,8 @@ enum Ask {
     Key,
     Owners(Option<bool>),
     Owner,
+    Budgets(Option<Of>),
+    Budget,
     Events(EventFilter),
     /// And whether it is found.
     Lookup(String, bool),
@@ -94,6 +97,11 @@ async fn ask(app: &App, ask: Ask) {
             app.keys().list_owners(request).await.unwrap();
         }
         Ask::Owner => drop(app.keys().get_owner(pb::GetOwnerRequest { user_id: 7 }).await.unwrap()),
+        Ask::Budgets(subject) => {
+            let request = pb::ListBudgetsRequest { subject, ..Default::default() };
+            app.budgets().list_budgets(request).await.unwrap();
+        }
+        Ask::Budget => drop(app.budgets().get_budget(pb::GetBudgetRequest { budget_id: 77 }).await.unwrap()),
         Ask::Events(filter) => {
             let request = pb::ListAuditEventsRequest { filter: Some(filter), ..Default::default() };
             app.audit().list_audit_events(request).await.unwrap();
@@ -179,6 +187,10 @@ fn asks(token: &str) -> Vec<(String, Ask)> {
     for disabled in [None, Some(true), Some(false)] {
         asks.push((format!("ListOwners {disabled:?}"), Ask::Owners(disabled)));
     }
+    for subject in [None, Some(Of::KeyId(5_000)), Some(Of::UserId(7))] {
+        asks.push((format!("ListBudgets {subject:?}"), Ask::Budgets(subject)));
+    }
+    asks.push(("GetBudget".into(), Ask::Budget));
     let base = EventFilter::default;
     let events = [
         base(),

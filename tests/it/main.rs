@@ -16,6 +16,7 @@ mod apply;
 mod audit;
 mod bad_input;
 mod bounds;
+mod budgets;
 mod callers;
 mod change_log;
 mod command_line;

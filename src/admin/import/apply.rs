@@ -91,7 +91,7 @@ async fn apply_in(
         before: Some(snapshot::key(&before, &budgets_before)),
         after: Some(snapshot::key(&after, &budgets_after)),
     };
-    lines.push(Change { subject: Subject::Key(key_id), adds_tokens: true, line });
+    lines.push(Change { subject: Subject::Key(key_id), budget: None, adds_tokens: true, line });
     let (revisions, stamp) = changes::record_many(session, &actor(), lines).await?;
     let of_key = revisions.last().ok_or_else(|| StorageError::Defect("no revision".to_owned()))?;
     budgets::stamp(session, budget.as_slice(), *of_key).await?;

@@ -108,7 +108,7 @@ async fn insert_in(
             None => Vec::new(),
         };
         let line = AuditLine { action: ACTION, before: None, after: Some(snapshot::key(record, &budgets)) };
-        lines.push(Change { subject: Subject::Key(record.key_id), adds_tokens: true, line });
+        lines.push(Change { subject: Subject::Key(record.key_id), budget: None, adds_tokens: true, line });
     }
     let subjects: Vec<Subject> = lines.iter().map(|change| change.subject).collect();
     let (revisions, stamp) = changes::record_many(session, &actor(), lines).await?;

@@ -17,7 +17,7 @@ pub(super) struct Disabled {
 
 impl Disabled {
     pub(super) fn into_change(self) -> Change {
-        Change { subject: Subject::Owner(self.user_id), adds_tokens: false, line: self.line }
+        Change { subject: Subject::Owner(self.user_id), budget: None, adds_tokens: false, line: self.line }
     }
 }
 

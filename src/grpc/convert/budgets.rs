@@ -1,12 +1,20 @@
-//! Budgets.
+//! Budgets: messages, and requests but for changes of one.
 
+use tonic::Status;
+
+use super::key_request::{read_key_id_at, read_user_id};
+use super::keys::propagation;
+use super::request_id::take_request_id;
 use super::rules::read_set;
 use super::time::timestamp;
-use crate::admin::Etag;
+use crate::admin::{Changed, CreateBudget, Etag, ListBudgets};
+use crate::grpc::page::read_page_size;
+use crate::grpc::page_token::{self, ListName, number};
 use crate::grpc::pb;
 use crate::grpc::violations::Violations;
 use crate::policy::{
-    AccessRule, Budget, BudgetSubject, DisplayName, Micros, NamePattern, NewBudget, PATTERNS_MAX, Period,
+    AccessRule, Budget, BudgetId, BudgetSubject, DisplayName, Micros, NamePattern, NewBudget, PATTERNS_MAX,
+    Period,
 };
 
 /// At most so many budgets are created together with a key.
@@ -53,6 +61,80 @@ pub fn budget(budget: &Budget) -> pb::Budget {
     }
 }
 
+/// What a change of a budget answers.
+#[must_use]
+pub fn budget_mutation(changed: &Changed<Budget>) -> pb::BudgetMutationResponse {
+    pb::BudgetMutationResponse {
+        budget: Some(budget(&changed.resource)),
+        revision: changed.revision.get(),
+        propagation: Some(propagation(changed.propagation)),
+    }
+}
+
+/// A budget's id.
+pub fn read_budget_id(violations: &mut Violations, field: &str, budget_id: i64) -> Option<BudgetId> {
+    violations.require(field, BudgetId::new(budget_id), "must be at least 1")
+}
+
+/// Whose a budget is, where that is given.
+pub fn read_subject(
+    violations: &mut Violations,
+    field: &str,
+    subject: pb::budget::Subject,
+) -> Option<BudgetSubject> {
+    match subject {
+        pb::budget::Subject::KeyId(id) => {
+            read_key_id_at(violations, &format!("{field}key_id"), id).map(BudgetSubject::Key)
+        }
+        pb::budget::Subject::UserId(id) => {
+            read_user_id(violations, &format!("{field}user_id"), id).map(BudgetSubject::Owner)
+        }
+    }
+}
+
+/// A request for a new budget.
+///
+/// # Errors
+/// INVALID_ARGUMENT with every fault.
+pub fn read_create_budget(mut request: pb::CreateBudgetRequest) -> Result<CreateBudget, Status> {
+    let mut violations = Violations::default();
+    let request_id = take_request_id(&mut violations, &mut request, |request| &mut request.request_id);
+    let pb::CreateBudgetRequest { budget, request_id: _, validate_only } = request;
+    let Some(mut budget) = violations.require("budget", budget, "must be given") else {
+        return violations.finish(None);
+    };
+    let subject = violations.require(
+        "budget.subject",
+        budget.subject.take(),
+        "must be given: key_id for a key, user_id for an owner",
+    );
+    let subject = subject.and_then(|subject| read_subject(&mut violations, "budget.", subject));
+    let terms = read_budget(&mut violations, "budget", budget);
+    let (subject, terms) = violations.finish(subject.zip(terms))?;
+    Ok(CreateBudget { subject, terms, request_id, validate_only })
+}
+
+/// A request for a page, with the name of its list; `None` with faults.
+pub fn read_list_budgets(
+    violations: &mut Violations,
+    request: pb::ListBudgetsRequest,
+) -> (ListName, Option<ListBudgets>) {
+    use pb::list_budgets_request::Subject;
+    let pb::ListBudgetsRequest { subject, page_size, page_token } = request;
+    let list = ListName::of(&pb::ListBudgetsRequest { subject, ..Default::default() }, "budgets");
+    let subject = subject.and_then(|subject| {
+        let subject = match subject {
+            Subject::KeyId(id) => pb::budget::Subject::KeyId(id),
+            Subject::UserId(id) => pb::budget::Subject::UserId(id),
+        };
+        read_subject(violations, "", subject)
+    });
+    let place = |bytes: &[u8]| BudgetId::new(number(bytes)?);
+    let after = page_token::read_place(violations, list, &page_token, place);
+    let limit = read_page_size(violations, page_size);
+    (list, limit.map(|limit| ListBudgets { subject, after, limit }))
+}
+
 /// The budgets of a new key, from a message.
 pub fn read_new_budgets(
     violations: &mut Violations,
@@ -64,14 +146,51 @@ pub fn read_new_budgets(
         return Vec::new();
     }
     let read = budgets.into_iter().enumerate();
-    read.filter_map(|(position, budget)| read_budget(violations, &format!("{field}[{position}]"), budget))
-        .collect()
+    let read = read.filter_map(|(position, budget)| {
+        let field = format!("{field}[{position}]");
+        if budget.subject.is_some() {
+            violations.add(format!("{field}.subject"), "must be left out: the budget is the new key's");
+        }
+        read_budget(violations, &field, budget)
+    });
+    read.collect()
+}
+
+/// What a budget is called; it need not be called anything.
+pub(super) fn read_name(violations: &mut Violations, field: &str, name: &str) {
+    if !name.is_empty() {
+        violations.take(field, DisplayName::parse(name.to_owned()));
+    }
+}
+
+pub(super) fn read_limit(violations: &mut Violations, field: &str, limit: Option<i64>) -> Option<Micros> {
+    violations.require(field, limit.and_then(Micros::new), "must be given, at least 0")
+}
+
+pub(super) fn read_period(violations: &mut Violations, field: &str, period: i32) -> Option<Period> {
+    let period = PERIODS.iter().find(|(message, _)| i32::from(*message) == period).map(|(_, period)| *period);
+    violations.require(field, period, "must be TOTAL, DAILY, WEEKLY, MONTHLY or YEARLY")
+}
+
+pub(super) fn read_estimate(violations: &mut Violations, field: &str, estimate: i64) -> Option<Micros> {
+    violations.require(field, Micros::new(estimate), "must be at least 0")
+}
+
+/// The models that a budget counts; none are all.
+pub(super) fn read_models(
+    violations: &mut Violations,
+    field: &str,
+    models: &[String],
+) -> AccessRule<NamePattern> {
+    let models = read_set(violations, field, models, PATTERNS_MAX, NamePattern::parse);
+    if models.is_empty() { AccessRule::Any } else { AccessRule::Only(models) }
 }
 
 fn read_budget(violations: &mut Violations, field: &str, budget: pb::Budget) -> Option<NewBudget> {
     let pb::Budget {
         budget_id: _,
-        subject,
+        // Read by those who know whose it may be.
+        subject: _,
         display_name,
         limit_micros,
         period,
@@ -87,21 +206,9 @@ fn read_budget(violations: &mut Violations, field: &str, budget: pb::Budget) -> 
         create_time: _,
         update_time: _,
     } = budget;
-    if subject.is_some() {
-        violations.add(format!("{field}.subject"), "must be left out: the budget is the new key's");
-    }
-    if !display_name.is_empty() {
-        violations.take(format!("{field}.display_name"), DisplayName::parse(display_name.clone()));
-    }
-    let at_least_0 = "must be given, at least 0";
-    let limit =
-        violations.require(format!("{field}.limit_micros"), limit_micros.and_then(Micros::new), at_least_0);
-    let period = PERIODS.iter().find(|(message, _)| i32::from(*message) == period).map(|(_, period)| *period);
-    let period = violations.require(
-        format!("{field}.period"),
-        period,
-        "must be TOTAL, DAILY, WEEKLY, MONTHLY or YEARLY",
-    );
+    read_name(violations, &format!("{field}.display_name"), &display_name);
+    let limit = read_limit(violations, &format!("{field}.limit_micros"), limit_micros);
+    let period = read_period(violations, &format!("{field}.period"), period);
     let is_hard = match pb::budget::Enforcement::try_from(enforcement) {
         Ok(pb::budget::Enforcement::Unspecified | pb::budget::Enforcement::Hard) => Some(true),
         Ok(pb::budget::Enforcement::Soft) => Some(false),
@@ -114,19 +221,16 @@ fn read_budget(violations: &mut Violations, field: &str, budget: pb::Budget) -> 
     if warning.is_some_and(is_out) {
         violations.add(format!("{field}.warning_micros"), "must be 0 to limit_micros");
     }
-    let models = read_set(violations, &format!("{field}.models"), &models, PATTERNS_MAX, NamePattern::parse);
-    let estimate = violations.require(
-        format!("{field}.default_estimate_micros"),
-        Micros::new(default_estimate_micros),
-        "must be at least 0",
-    );
+    let models = read_models(violations, &format!("{field}.models"), &models);
+    let estimate =
+        read_estimate(violations, &format!("{field}.default_estimate_micros"), default_estimate_micros);
     Some(NewBudget {
         display_name,
         limit: limit?,
         period: period?,
         is_hard: is_hard?,
         warning: warning.flatten(),
-        models: if models.is_empty() { AccessRule::Any } else { AccessRule::Only(models) },
+        models,
         default_estimate: estimate?,
         require_estimate,
     })

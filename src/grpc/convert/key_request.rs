@@ -42,7 +42,7 @@ pub fn read_user_id(violations: &mut Violations, field: &str, user_id: i64) -> O
 /// An etag, where one is given.
 pub fn read_etag(violations: &mut Violations, etag: String) -> Option<Etag> {
     if etag.len() > 64 {
-        violations.add("etag", "must be one that a key came with");
+        violations.add("etag", "must be one that an answer came with");
     }
     Etag::given(etag)
 }

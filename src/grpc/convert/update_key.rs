@@ -37,13 +37,13 @@ pub fn read_update(request: pb::UpdateKeyRequest) -> Result<UpdateKey, Status> {
     Ok(UpdateKey { key_id, patch, etag, validate_only })
 }
 
-/// The etag stands beside the key, or in it where it was read so. Two that differ have no meaning.
-fn one_etag(violations: &mut Violations, beside: String, within: String) -> String {
+/// The etag stands beside the resource, or in it where it was read so. Two that differ have no meaning.
+pub(super) fn one_etag(violations: &mut Violations, beside: String, within: String) -> String {
     if beside.is_empty() {
         return within;
     }
     if !within.is_empty() && within != beside {
-        violations.add("etag", "must be that of the key, where both are given");
+        violations.add("etag", "must be that of the resource, where both are given");
     }
     beside
 }

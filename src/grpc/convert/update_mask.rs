@@ -80,6 +80,11 @@ const OUTPUT_ONLY: [&str; 15] = [
 /// So much of a wrong path is told back.
 const PATH_SHOWN_MAX: usize = 64;
 
+/// A path as it is told back.
+pub(super) fn shown_path(path: &str) -> String {
+    path.chars().take(PATH_SHOWN_MAX).flat_map(char::escape_debug).collect()
+}
+
 /// The fields that an update is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
@@ -125,7 +130,7 @@ fn named_fields(violations: &mut Violations, paths: &[String]) -> BTreeSet<Field
 }
 
 fn refusal(path: &str) -> String {
-    let shown: String = path.chars().take(PATH_SHOWN_MAX).flat_map(char::escape_debug).collect();
+    let shown = shown_path(path);
     let top = path.split('.').next().unwrap_or_default();
     if path == "*" {
         "must stand alone where it is `*`".to_owned()

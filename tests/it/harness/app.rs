@@ -8,6 +8,7 @@ use keystile::config::Serve;
 use keystile::grpc::pb;
 use keystile::grpc::pb::audit_service_client::AuditServiceClient;
 use keystile::grpc::pb::authorize_service_client::AuthorizeServiceClient;
+use keystile::grpc::pb::budget_service_client::BudgetServiceClient;
 use keystile::grpc::pb::key_service_client::KeyServiceClient;
 use keystile::server::Running;
 use keystile::token::{Brand, Token, os_rng};
@@ -151,6 +152,11 @@ impl App {
     /// AuditService as the first administrator.
     pub fn audit(&self) -> AuditServiceClient<Client> {
         AuditServiceClient::new(self.client(Some(&self.admin_token)))
+    }
+
+    /// BudgetService as the first administrator.
+    pub fn budgets(&self) -> BudgetServiceClient<Client> {
+        BudgetServiceClient::new(self.client(Some(&self.admin_token)))
     }
 
     /// AuthorizeService as the first administrator.
