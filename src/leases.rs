@@ -20,6 +20,7 @@ mod granting;
 mod group;
 mod held;
 mod left;
+mod place;
 mod queue;
 mod registry;
 mod second;
@@ -28,7 +29,7 @@ mod status;
 pub use charging::{Attempt, Charged, Limited, NotCharged, Ticket, Verdict};
 pub use status::Refused;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::active::Active;
@@ -62,12 +63,14 @@ struct Inner {
     queue: Queue,
     active: Active,
     without_store: WithoutStore,
-    /// The store cannot be reached.
+    /// The store cannot be reached, or nothing can be committed.
     is_away: AtomicBool,
     /// Which history of the database what is held is of.
     epoch: Mutex<Option<Epoch>>,
     /// As it was read last.
     replicas: AtomicI64,
+    /// Requests that wait.
+    waiting: AtomicUsize,
     metrics: Arc<LeaseMetrics>,
 }
 
@@ -83,6 +86,7 @@ impl Leases {
             is_away: AtomicBool::new(false),
             epoch: Mutex::default(),
             replicas: AtomicI64::new(1),
+            waiting: AtomicUsize::new(0),
             metrics,
         }))
     }

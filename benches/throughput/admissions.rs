@@ -106,18 +106,26 @@ pub enum Verdict {
     Broken,
     /// It was not broken, but not asked for more than it gives, either: that says nothing.
     NotTested,
+    /// It held, but less was given out than it allows, although nothing was killed.
+    TooLittle,
 }
 
+/// Of the limit, what has to be given out where nothing befalls the service and more is asked for.
+pub const SHARE_GOAL: f64 = 0.95;
+
 impl Verdict {
-    /// By the fullest window, and how many requests were decided in the steady time.
-    pub fn of(limit: u32, fullest: Fullest, decided: usize, steady: &Steady) -> Self {
+    /// By the fullest window, how many requests were decided in the steady time, and what was given out of the limit then;
+    /// `None` where that is not judged.
+    pub fn of(limit: u32, fullest: Fullest, decided: usize, steady: &Steady, share: Option<f64>) -> Self {
         let decided = f64::from(u32::try_from(decided).unwrap_or(u32::MAX));
         if u32::try_from(fullest.admissions).map_or(true, |most| most > limit) {
             Self::Broken
-        } else if decided > f64::from(limit) * steady.windows() {
-            Self::Holds
-        } else {
+        } else if decided <= f64::from(limit) * steady.windows() {
             Self::NotTested
+        } else if share.is_some_and(|share| share < SHARE_GOAL) {
+            Self::TooLittle
+        } else {
+            Self::Holds
         }
     }
 }

@@ -98,7 +98,7 @@ fn the_rule_of_the_service_holds_and_gives_out_its_share() {
         let fullest = Fullest::of(&admissions, 300);
         assert_eq!(fullest.admissions, usize::try_from(limit).unwrap());
         let steady = Steady::of(1_500, 300).unwrap();
-        assert_eq!(Verdict::of(limit, fullest, 1_240, &steady), Verdict::Holds);
+        assert_eq!(Verdict::of(limit, fullest, 1_240, &steady, None), Verdict::Holds);
         let share = steady.share(&admissions, limit);
         assert!((share - 30.0 / 31.0).abs() < 1e-9, "{limit}: {share}");
     }
@@ -110,7 +110,7 @@ fn a_limiter_that_begins_anew_with_each_window_is_found_out() {
     let fullest = Fullest::of(&admissions, 300);
     assert_eq!(fullest.admissions, 20);
     let steady = Steady::of(1_500, 300).unwrap();
-    assert_eq!(Verdict::of(10, fullest, 100, &steady), Verdict::Broken);
+    assert_eq!(Verdict::of(10, fullest, 100, &steady, None), Verdict::Broken);
 }
 
 #[test]
@@ -118,8 +118,10 @@ fn a_limit_that_nobody_reaches_is_not_tested() {
     let steady = Steady::of(1_500, 300).unwrap();
     let fullest = Fullest { admissions: 90, ends: 0 };
     // 4.13 windows of a hundred each.
-    assert_eq!(Verdict::of(100, fullest, 413, &steady), Verdict::NotTested);
-    assert_eq!(Verdict::of(100, fullest, 414, &steady), Verdict::Holds);
+    assert_eq!(Verdict::of(100, fullest, 413, &steady, None), Verdict::NotTested);
+    assert_eq!(Verdict::of(100, fullest, 414, &steady, None), Verdict::Holds);
+    assert_eq!(Verdict::of(100, fullest, 414, &steady, Some(0.94)), Verdict::TooLittle);
+    assert_eq!(Verdict::of(100, fullest, 414, &steady, Some(0.95)), Verdict::Holds);
 }
 
 #[test]

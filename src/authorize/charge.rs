@@ -67,7 +67,7 @@ impl Authorizer {
         let mut outcome = judge(proof, &question.access, now);
         if let Some(key) = limited_key(&outcome) {
             let verdict = key.limited()?.charge_now(question.tokens, question.dry_run)?;
-            self.apply(&mut outcome, verdict, question);
+            self.apply(&mut outcome, verdict);
         }
         Some(self.conclude(outcome, question, now, began))
     }
@@ -79,7 +79,7 @@ impl Authorizer {
         let limited = limited_key(&outcome).and_then(CachedKey::limited);
         match limited.map(|limited| limited.charge(question.tokens, question.dry_run)) {
             None => {}
-            Some(Attempt::Done(verdict)) => self.apply(&mut outcome, verdict, question),
+            Some(Attempt::Done(verdict)) => self.apply(&mut outcome, verdict),
             Some(Attempt::Waits(ticket)) => {
                 let proof = Proof { key: outcome.key, revision: outcome.revision };
                 return AtOnce::Waits(Waiting { proof, ticket, began });
@@ -104,7 +104,7 @@ impl Authorizer {
             Ok(Verdict::Charged(charged)) if !is_trusted || outcome.denied.is_some() => {
                 ticket.limited().put_back(&charged);
             }
-            Ok(verdict) if outcome.denied.is_none() => self.apply(&mut outcome, verdict, question),
+            Ok(verdict) if outcome.denied.is_none() => self.apply(&mut outcome, verdict),
             Ok(_) => {}
             Err(_) if outcome.denied.is_some() || is_observed(&outcome) => {}
             Err(NotCharged::StoreAway) => return Err(AuthorizeError::LimitsAway),
@@ -117,18 +117,21 @@ impl Authorizer {
     }
 
     /// What the limits say, in the outcome of a request that passed every check before.
-    fn apply(&self, outcome: &mut Outcome, verdict: Verdict, question: &Question<'_>) {
+    fn apply(&self, outcome: &mut Outcome, verdict: Verdict) {
         match verdict {
             Verdict::Charged(charged) => {
                 if charged.is_local {
                     outcome.warnings.push(warnings::local_limits());
                 }
                 if let Some(key) = &outcome.key {
-                    outcome.charges = charges(key, &charged, question.tokens);
+                    outcome.charges = charges(key, &charged);
                 }
                 outcome.limits = charged.statuses;
             }
-            Verdict::Refused(_, statuses) if is_observed(outcome) => {
+            Verdict::Refused(refused, statuses) if is_observed(outcome) => {
+                if refused.is_local {
+                    outcome.warnings.push(warnings::local_limits());
+                }
                 outcome.observed = outcome.observed.or(Some(Reason::RateLimited));
                 outcome.limits = statuses;
             }
@@ -167,13 +170,16 @@ fn is_observed(outcome: &Outcome) -> bool {
     outcome.key.as_ref().is_some_and(|key| key.snapshot().observed_checks().contains(Check::RateLimits))
 }
 
-fn charges(key: &CachedKey, charged: &Charged, tokens: i64) -> Charges {
-    let charge = |taken: &Taken| Charge { generation: taken.generation, at_micros: taken.at, tokens };
+fn charges(key: &CachedKey, charged: &Charged) -> Charges {
     // Where no tokens are limited, a report has nothing to put right.
-    let is_to_be_put_right = |limited: &Limited| tokens > 0 || limited.limits_tokens();
-    if !key.limited().is_some_and(is_to_be_put_right) {
+    if !key.limited().is_some_and(Limited::limits_tokens) {
         return Charges::default();
     }
+    let charge = |taken: &Taken| Charge {
+        generation: taken.generation,
+        at_micros: taken.at,
+        tokens: taken.units.tokens,
+    };
     Charges {
         key: charged.of_key.as_ref().map(charge),
         owner: charged

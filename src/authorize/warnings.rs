@@ -18,7 +18,7 @@ pub enum WarningKind {
     OldTokenInGrace,
     /// Rate limits were counted by this replica alone.
     LocalLimits,
-    /// A limit that is stored but not enforced by this version.
+    /// A budget that is stored but not enforced by this version.
     NotEnforced,
 }
 

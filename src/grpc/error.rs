@@ -274,7 +274,17 @@ pub fn store(error: &StorageError) -> Status {
 /// Whether an error of ours says that the store is out of reach.
 #[must_use]
 pub fn is_outage(status: &Status) -> bool {
-    let (code, reason) = ErrorReason::StoreUnavailable.parts();
+    is_for(status, ErrorReason::StoreUnavailable)
+}
+
+/// Whether an error of ours says that limits of a key cannot be debited.
+#[must_use]
+pub fn is_limits_away(status: &Status) -> bool {
+    is_for(status, ErrorReason::LimitsUnavailable)
+}
+
+fn is_for(status: &Status, reason: ErrorReason) -> bool {
+    let (code, reason) = reason.parts();
     status.code() == code && status.get_details_error_info().is_some_and(|info| info.reason == reason)
 }
 

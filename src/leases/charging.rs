@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::held::{self, Held};
+use super::place::Place;
 use super::queue::Waiter;
 use super::status::{self, Refused};
 use super::{HELD_BYTES, Leases, WithoutStore};
@@ -143,16 +144,21 @@ impl Limited {
             self.charged_at_once(locked, &verdict, is_dry, now);
             return Attempt::Done(verdict);
         }
-        let (sender, receiver) = oneshot::channel();
-        let waiter = Waiter { limited: self.clone(), need, is_dry, since: now, answer: sender };
         // Under the locks, so that the queue has requests of a subject in the order in which they found nothing.
-        let answer = match self.leases.0.queue.push(waiter) {
-            Ok(()) => {
-                locked.count_waiting(true);
-                Some(receiver)
-            }
-            Err(_shed) => None,
-        };
+        let answer = Place::take(&self.leases).map(|place| {
+            let (sender, receiver) = oneshot::channel();
+            let limited = self.clone();
+            self.leases.0.queue.push(Waiter {
+                limited,
+                need,
+                is_dry,
+                since: now,
+                answer: sender,
+                _place: place,
+            });
+            locked.count_waiting(true);
+            receiver
+        });
         drop(locked);
         Attempt::Waits(Ticket { limited: self.clone(), need, is_dry, answer })
     }

@@ -173,12 +173,12 @@ impl Group {
         }
     }
 
-    /// The rows that the debits have changed.
-    pub(super) fn changed(&self) -> Vec<(Subject, &Row)> {
+    /// The rows that the debits have changed, or all of them.
+    pub(super) fn changed(&self, all: bool) -> Vec<(Subject, &Row)> {
         let answers =
             self.entries.iter().filter_map(|(subject, entry)| Some((*subject, entry.answer.as_ref()?)));
         answers
-            .filter(|(_, answer)| answer.is_changed)
+            .filter(|(_, answer)| all || answer.is_changed)
             .map(|(subject, answer)| (subject, &answer.row))
             .collect()
     }
@@ -267,6 +267,9 @@ impl Group {
             }
             is_there = false;
             if let Some(refusal) = holding.refusal(*need, answer) {
+                // What was debited too late to be used, say: it goes back, too.
+                let metric = refusal.shortage.limit.metric;
+                has_pieces |= entry.stocks.iter().flatten().any(|stock| stock.left().of(metric) > 0);
                 has_pieces |= holding.gives_up_pieces(&refusal, now);
                 refused = Some(Refused::by(held, &refusal, *need, now).longer(refused));
             }
@@ -307,8 +310,8 @@ impl Group {
         statuses
     }
 
-    /// The group has failed: nobody knows whether anything was debited. Gives back who waited.
-    pub(super) fn failed(self) -> Vec<Waiter> {
+    /// Nobody knows whether anything was debited. Gives back who waited.
+    pub(super) fn into_waiters(self) -> Vec<Waiter> {
         self.waiters
     }
 
@@ -322,6 +325,9 @@ impl Group {
 /// Answers a request that cannot be charged by the store.
 pub(super) fn give_up(waiter: Waiter) {
     waiter.limited.stops_waiting();
+    if waiter.answer.is_closed() {
+        return;
+    }
     let answer = waiter.limited.without_store(waiter.need, waiter.is_dry);
     // Whoever does not wait any more needs no answer, and nothing of the store's was charged.
     let _unheard: Result<(), Result<Verdict, NotCharged>> = waiter.answer.send(answer);

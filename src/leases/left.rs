@@ -31,6 +31,15 @@ pub(super) struct Asked {
     pub(super) since: OwnTime,
 }
 
+impl Asked {
+    /// It was not put: what it was to give back is still held.
+    pub(super) fn unasked(self) -> Arc<Held> {
+        let Self { held, ask, drops, since: _ } = self;
+        held.lock().unasked(ask, drops, held::now());
+        held
+    }
+}
+
 /// See above.
 #[derive(Debug, Default)]
 pub(super) struct Left {
@@ -79,12 +88,28 @@ impl Left {
         self.each().map(Mark::new).collect()
     }
 
-    /// Without what is too old, which is answered, or counts as used.
-    pub(super) fn young(self) -> Self {
+    /// Without what is too old: requests are answered, and questions put aside.
+    pub(super) fn young(self) -> (Self, Vec<Arc<Held>>) {
         let Self { waiters, mut asks, due } = self;
         let now = held::now();
-        asks.retain(|asked| now.saturating_sub(asked.since) < AGE_MAX);
-        Self { waiters: young(waiters), asks, due }
+        let old = asks.extract_if(.., |asked| now.saturating_sub(asked.since) >= AGE_MAX);
+        let old = old.map(Asked::unasked).collect();
+        (Self { waiters: young(waiters), asks, due }, old)
+    }
+
+    /// Puts every question aside. Requests that wait, and what is to be asked about at some time.
+    pub(super) fn unasked(self) -> (Vec<Waiter>, Vec<Arc<Held>>) {
+        let Self { waiters, asks, mut due } = self;
+        due.extend(asks.into_iter().map(Asked::unasked));
+        (waiters, due)
+    }
+
+    /// Takes out so many requests, the oldest first, and everything else.
+    pub(super) fn take(&mut self, most: usize) -> Self {
+        self.waiters.sort_by_key(|waiter| waiter.since);
+        let rest = self.waiters.split_off(self.waiters.len().min(most));
+        let rest = Self { waiters: rest, ..Self::default() };
+        std::mem::replace(self, rest)
     }
 
     /// How long its oldest request has waited.
@@ -100,6 +125,7 @@ impl Left {
         };
         let of: BTreeSet<Subject> = oldest.limited.both().map(|held| held.subject()).collect();
         let is_its = |held: &Arc<Held>| of.contains(&held.subject());
+        self.waiters.sort_by_key(|waiter| waiter.since);
         Self {
             // Of the same subjects only: a request that needs another row as well would wait for that, too.
             waiters: (self.waiters).extract_if(.., |waiter| waiter.limited.both().all(is_its)).collect(),

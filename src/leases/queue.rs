@@ -9,13 +9,12 @@ use tokio::time::sleep;
 
 use super::charging::{Limited, NotCharged, Verdict};
 use super::held::Held;
+use super::place::Place;
 use crate::limits::{Need, OwnTime};
 
 /// What nobody waits for is gathered for so long, so that it takes fewer transactions: units are asked for long before
 /// they run out.
 const GATHER: Duration = Duration::from_millis(20);
-/// So many requests wait at most; more are shed.
-pub(super) const WAITING_MAX: usize = 16_384;
 
 /// A request that waits for units.
 #[derive(Debug)]
@@ -26,6 +25,7 @@ pub(super) struct Waiter {
     pub(super) is_dry: bool,
     pub(super) since: OwnTime,
     pub(super) answer: oneshot::Sender<Result<Verdict, NotCharged>>,
+    pub(super) _place: Place,
 }
 
 /// What a lane works on next.
@@ -63,16 +63,10 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a request at the end; gives it back where too many wait.
-    pub(super) fn push(&self, waiter: Waiter) -> Result<(), Waiter> {
-        let mut waiting = self.waiting();
-        if waiting.waiters.len() >= WAITING_MAX {
-            return Err(waiter);
-        }
-        waiting.waiters.push_back(waiter);
-        drop(waiting);
+    /// Puts a request at the end.
+    pub(super) fn push(&self, waiter: Waiter) {
+        self.waiting().waiters.push_back(waiter);
         self.hurry.notify_one();
-        Ok(())
     }
 
     /// Puts requests that have waited already before all others.
@@ -125,10 +119,5 @@ impl Queue {
                 }
             }
         }
-    }
-
-    /// How many requests wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting().waiters.len()
     }
 }

@@ -5,19 +5,21 @@
 //! that has had no luck for a while waits in the row's own queue, for its own rows alone. What cannot be had within a second
 //! is given up.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use rand::RngExt as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Leases;
-use super::granting::Failed;
-use super::group::Group;
+use super::granting::{Failed, GROUP_MAX, Rest};
+use super::group::{Group, give_up};
+use super::held;
 use super::left::{Left, Mark, young};
 use super::queue::Work;
-use crate::limits::OwnTime;
+use crate::limits::{OwnTime, Subject};
 use crate::storage::Store;
 use crate::storage::counters::{CounterLink, Taking};
 
@@ -36,7 +38,7 @@ const ALONE_AFTER: OwnTime = 500_000_000;
 struct Lane {
     link: Option<CounterLink>,
     left: Left,
-    marks: Vec<Mark>,
+    marks: BTreeMap<Subject, Mark>,
     /// Rounds since something came or was answered.
     tries: u32,
     /// The last round waited for rows.
@@ -46,29 +48,34 @@ struct Lane {
 impl Lane {
     fn takes(&mut self, (left, marks): (Left, Vec<Mark>)) {
         self.left.extend(left);
-        self.marks.extend(marks);
-        self.tries = 0;
+        for mark in marks {
+            if let Entry::Vacant(place) = self.marks.entry(mark.subject()) {
+                place.insert(mark);
+                // Nobody has tried its row for long.
+                self.tries = 0;
+            }
+        }
     }
 
     fn pause(&self) -> Duration {
         let most = if self.tries < FEW { PAUSE } else { LONG_PAUSE };
-        rand::rng().random_range(Duration::ZERO..=most)
+        // Nothing of what replicas do goes by nanoseconds of their clocks.
+        Duration::from_nanos(held::now() % OwnTime::try_from(most.as_nanos()).unwrap_or(OwnTime::MAX))
     }
 
     /// What comes next: everything, of which what is free is taken; or what has waited for long, which is waited for.
     fn next(&mut self) -> (Taking, Left) {
-        self.left = std::mem::take(&mut self.left).young();
         self.has_waited = !self.has_waited && self.left.age() > ALONE_AFTER;
         if self.has_waited {
             return (Taking::Everything, self.left.take_oldest());
         }
-        (Taking::WhatIsFree, std::mem::take(&mut self.left))
+        (Taking::WhatIsFree, self.left.take(GROUP_MAX))
     }
 
     /// The first lane may work again on those about whom nothing is left.
     fn forget_marks(&mut self) {
         let subjects = self.left.subjects();
-        self.marks.retain(|mark| subjects.contains(&mark.subject()));
+        self.marks.retain(|subject, _| subjects.contains(subject));
     }
 }
 
@@ -86,19 +93,26 @@ impl Leases {
             let pause = lane.pause();
             tokio::select! {
                 biased;
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+                _ = stopped.wait_for(|stopped| *stopped) => break,
                 more = left.recv(), if is_idle => match more {
                     Some(more) => lane.takes(more),
-                    None => return,
+                    None => break,
                 },
                 () = sleep(pause), if !is_idle => {}
             }
             while let Ok(more) = left.try_recv() {
                 lane.takes(more);
             }
+            let (young, old) = std::mem::take(&mut lane.left).young();
+            lane.left = young;
+            self.0.active.add(old);
             self.round(store, &mut lane).await;
             lane.forget_marks();
         }
+        while let Ok(more) = left.try_recv() {
+            lane.takes(more);
+        }
+        self.unasked(lane.left).into_iter().for_each(give_up);
     }
 
     async fn round(&self, store: &Store, lane: &mut Lane) {
@@ -116,23 +130,22 @@ impl Leases {
             Err(error) => {
                 tracing::debug!(error = %error, "the second lane has no connection");
                 // The first lane says what becomes of requests while the store is away.
-                return self.0.queue.push_again(young(left.waiters));
+                let waiters = self.unasked(left);
+                self.0.queue.push_again(young(waiters));
+                return sleep(LONG_PAUSE).await;
             }
         };
         match self.debit(&mut link, Group::of(Work::default(), left), taking, true).await {
-            Ok(left) => {
+            Ok(Rest { left, again }) => {
                 lane.link = Some(link);
                 lane.tries = if left.subjects().len() < asked { 0 } else { lane.tries.saturating_add(1) };
                 lane.left.extend(left);
+                lane.left.waiters.extend(again);
             }
-            Err(Failed { error, group, is_debited: false }) => {
-                tracing::debug!(error = %error, "rows of rate limits are held by others");
-                lane.tries = lane.tries.saturating_add(1);
-                lane.left.extend(group.into_left());
-            }
-            Err(Failed { error, group, is_debited: true }) => {
+            Err(Failed { error, left }) => {
                 tracing::info!(error = %error, "a group of rate limits failed; its requests come again");
-                self.0.queue.push_again(young(group.failed()));
+                lane.tries = lane.tries.saturating_add(1);
+                lane.left.extend(left);
             }
         }
     }

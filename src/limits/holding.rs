@@ -121,6 +121,8 @@ impl Holding {
     fn has_pieces(&self, refusal: &Refusal) -> bool {
         let metric = refusal.shortage.limit.metric;
         self.stocks.iter().any(|stock| stock.left().of(metric) > 0)
+            // Others have just given it up.
+            || self.returns.iter().any(|back| back.units.of(metric) > 0)
     }
 
     /// Where a refusal is due although some of what is in the way is in hand, in stocks of which none is enough: gives
@@ -226,6 +228,13 @@ impl Holding {
         // Whoever only gives back needs nothing.
         let ahead = if is_in_use { self.demand.ahead(now, left) } else { Need::default() };
         (Ask { needed, ahead, returns: std::mem::take(&mut self.returns) }, self.drops)
+    }
+
+    /// Takes back a question that was not put: what it was to give back is still to be given back.
+    pub fn unasked(&mut self, ask: Ask, drops: u64, now: OwnTime) {
+        if self.remembers(drops) {
+            ask.returns.into_iter().for_each(|back| self.keep_return(back, now));
+        }
     }
 
     /// Notes what the row has answered to [`Holding::ask`], and gives the stocks that are to be used from, first that of the

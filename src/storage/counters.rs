@@ -26,11 +26,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// A debit that has taken longer is given up: its outcome is unknown then.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// The server gives up before we do, and lets go of the rows of a replica that stands still.
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '700ms'; \
-     SET LOCAL lock_timeout = '200ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
-/// Comes after it where rows are waited for: others wait for this group meanwhile.
-const HURRY: &str = "SET LOCAL lock_timeout = '20ms'";
+/// The server gives up before we do, and lets go of the rows of a replica that stands still. Nobody waits for a row for long:
+/// others wait for this group meanwhile.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '700ms'; \
+     SET LOCAL lock_timeout = '20ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
 /// Of rows that are there nothing is inserted, so that whoever holds one is not waited for.
 const MAKE: &str = "INSERT INTO limit_counters (kind, subject_id) \
      SELECT * FROM unnest($1, $2) AS made (kind, subject_id) WHERE NOT EXISTS ( \
@@ -101,7 +100,7 @@ struct TermsRow {
 pub enum Taking {
     /// They are left out.
     WhatIsFree,
-    /// They are waited for, at most 20 ms; then the group fails.
+    /// They are waited for, at most 20 ms; then none is taken.
     Everything,
 }
 
@@ -168,32 +167,39 @@ impl CounterLink {
     }
 
     /// Begins a group: makes rows for those of `new` that have none, locks those of `subjects`, then reads the clock and
-    /// the limits. `subjects` are in order, and `new` are some of them.
+    /// the limits. `subjects` are in order, and `new` are some of them. `None` where rows were waited for in vain: nothing has
+    /// begun.
     ///
     /// # Errors
-    /// [`StorageError`].
+    /// [`StorageError`]. Nothing was debited.
     pub async fn lock(
         &mut self,
         new: &[Subject],
         subjects: &[Subject],
         taking: Taking,
-    ) -> Result<Group, StorageError> {
+    ) -> Result<Option<Group>, StorageError> {
         self.began = clock::monotonic_now();
         let session = &self.session;
         let mut begin = session;
-        let (beginning, text) = match taking {
-            Taking::WhatIsFree => (BEGIN.to_owned(), LOCK_FREE),
-            Taking::Everything => (format!("{BEGIN}; {HURRY}"), LOCK),
+        let text = match taking {
+            Taking::WhatIsFree => LOCK_FREE,
+            Taking::Everything => LOCK,
         };
         let work = async {
             let making = async { if new.is_empty() { Ok(()) } else { make(session, new).await } };
-            let begins = async { Ok::<_, StorageError>(begin.batch_execute(&beginning).await?) };
+            let begins = async { Ok::<_, StorageError>(begin.batch_execute(BEGIN).await?) };
             // Sent in this order.
             let all = async {
-                tokio::try_join!(biased; begins, making, lock(session, text, subjects), terms(session, subjects))
+                tokio::join!(biased; begins, making, lock(session, text, subjects), terms(session, subjects))
             };
-            let ((), (), rows, terms) = unconstrained(all).await?;
-            group(rows, &terms)
+            let (begun, made, rows, terms) = unconstrained(all).await;
+            let all = begun.and(made).and(rows).map(|rows| (rows, terms));
+            if all.as_ref().is_err_and(StorageError::is_lock_timeout) {
+                begin.batch_execute("ROLLBACK").await?;
+                return Ok(None);
+            }
+            let (rows, terms) = all?;
+            group(rows, &terms?).map(Some)
         };
         bounded(PATIENCE, work).await
     }

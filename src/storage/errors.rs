@@ -66,6 +66,12 @@ impl StorageError {
         }
     }
 
+    /// Whether somebody else's lock was waited for in vain.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Unavailable(words) if words.contains(LOCK_TIMEOUT_WORDS))
+    }
+
     /// Whether the database may answer if it is asked again.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
@@ -89,6 +95,8 @@ const REFUSAL_WORDS: [&str; 6] = [
     "password missing",
 ];
 
+/// A lock was waited for in vain; see [`UNAVAILABLE_WORDS`].
+const LOCK_TIMEOUT_WORDS: &str = "due to lock timeout";
 /// Only eight SQLSTATEs are typed by diesel; the others are told apart by PostgreSQL's (English) words.
 /// They all mean that the server is stopping, starting, overloaded or gave up waiting.
 const UNAVAILABLE_WORDS: [&str; 10] = [

@@ -132,7 +132,7 @@ impl Following {
 fn begin(patience: Duration) -> String {
     let limit = patience.as_millis();
     format!(
-        "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = {limit}; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = {limit}; \
          SET LOCAL lock_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = '1s'"
     )
 }

@@ -46,7 +46,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// - `synchronous_commit`: what is acknowledged is on disk.
 /// - `idle_in_transaction_session_timeout`: a replica that is stopped in mid-transaction must not hold
 ///   the revision row.
-const BEGIN: &str = "BEGIN; \
+/// - Whatever the default of the server is: what is read behind a lock has to be of then.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
      SET LOCAL synchronous_commit = on; \
      SET LOCAL statement_timeout = '8s'; \
      SET LOCAL lock_timeout = '4s'; \

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use prost::bytes::Bytes;
 use tokio::sync::oneshot::{self, Receiver, Sender, error::TryRecvError};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::Decided;
+use crate::grpc::error;
 
 /// So many tokens are remembered before those that do not wait any more are forgotten; fewer wait at once.
 const REMEMBERED_MAX: usize = 256;
@@ -35,7 +36,10 @@ impl Line {
             self.0.retain(|_, end| waits(end));
         }
         let (sender, receiver) = oneshot::channel();
-        Turn { before: self.0.insert(token.clone(), receiver), end: sender }
+        // One that has ended was told so, and is not to be asked again.
+        let before =
+            self.0.insert(token.clone(), receiver).and_then(|mut end| waits(&mut end).then_some(end));
+        Turn { before, end: sender }
     }
 }
 
@@ -44,8 +48,8 @@ fn waits(end: &mut Receiver<Status>) -> bool {
 }
 
 impl Turn {
-    /// Decides when those before have ended. What is unavailable to one is so to those that wait behind it: they wait once
-    /// together, not each after the other.
+    /// Decides when those before have ended. A store that is away to one is so to those that wait behind it:
+    /// they wait once together, not each after the other.
     pub(super) async fn decide(self, deciding: impl Future<Output = Decided>) -> Decided {
         let Self { before, end } = self;
         let unavailable = match before {
@@ -58,7 +62,7 @@ impl Turn {
             None => deciding.await,
         };
         if let Err(status) = &decided
-            && status.code() == Code::Unavailable
+            && (error::is_outage(status) || error::is_limits_away(status))
         {
             // There may be nobody behind it.
             let _unheard = end.send(status.clone());

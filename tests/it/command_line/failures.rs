@@ -63,7 +63,7 @@ async fn a_change_that_a_replica_holds_back_is_answered_before_the_command_gives
          SELECT gen_random_uuid(), 'elsewhere', system_identifier, timeline, 0, 1, 300000 FROM replicas";
     app.database.sql(follows_nothing).await;
     let create =
-        ["keys", "create", "--user-id=4", "--name=x", "--template=default", "--timeout=3s", "-o=json"];
+        ["keys", "create", "--user-id=4", "--name=x", "--template=default", "--timeout=6s", "-o=json"];
     let ran = Shell::of(&app).run(&create).await;
     assert_eq!(ran.code, Some(0), "{}", ran.told);
     assert!(ran.json()["token"].as_str().is_some_and(|token| token.starts_with("ks_")), "nobody else has it");

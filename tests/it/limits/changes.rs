@@ -3,7 +3,7 @@
 use keystile::grpc::pb;
 
 use super::{LIMITED, allowed, ask, create, limited, requests};
-use crate::harness::{App, denial, eventually, get};
+use crate::harness::{App, TestDatabase, denial, eventually, get};
 
 async fn set(app: &App, key_id: i64, rate_limits: pb::RateLimits) {
     let update = pb::UpdateKeyRequest {
@@ -100,4 +100,28 @@ async fn the_counters_of_a_purged_key_go_with_it() {
     app.running.admin().purge_batch().await.unwrap();
     assert_eq!(app.database.number("SELECT count(*) FROM limit_counters").await, 0);
     app.stop().await;
+}
+
+/// What is read behind a lock has to be of then, whatever the server takes for usual.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_isolation_of_debits_is_their_own() {
+    let database = TestDatabase::new().await;
+    let strict =
+        format!("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", database.name());
+    database.sql(&strict).await;
+    let one = App::builder().database(&database).start().await;
+    let other = App::builder().database(&database).admin_token(&one.admin_token).start().await;
+    let (_, token) = create(&one, requests(None, Some(50), None)).await;
+    let mut count = 0;
+    for _ in 0..60 {
+        count += allowed(&one, &token, 1).await + allowed(&other, &token, 1).await;
+    }
+    assert!(count <= 50, "{count}");
+    eventually("all of it can be had", async || {
+        count += allowed(&one, &token, 1).await;
+        count == 50
+    })
+    .await;
+    other.stop().await;
+    one.stop().await;
 }

@@ -72,3 +72,17 @@ async fn the_first_requests_of_a_stream_get_what_there_is() {
     assert_eq!(allowed, (0..40).collect::<Vec<_>>());
     app.stop().await;
 }
+
+/// What one waits for in vain is nothing to those behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_fails_by_itself_fails_alone() {
+    let app = App::start().await;
+    let (_, token) = create(&app, requests(Some(40), None, None)).await;
+    let ahead = pb::AuthorizeRequest { min_revision: 1_000_000, ..question(&token, 0) };
+    let requests = vec![ahead, question(&token, 0)];
+    let answer = app.authorize().batch_authorize(pb::BatchAuthorizeRequest { requests }).await.unwrap();
+    let results: Vec<Item> = answer.into_inner().items.into_iter().map(|item| item.result.unwrap()).collect();
+    assert!(matches!(&results[0], Item::Error(_)), "{results:?}");
+    assert!(matches!(&results[1], Item::Response(answer) if denial(answer).is_none()), "{results:?}");
+    app.stop().await;
+}

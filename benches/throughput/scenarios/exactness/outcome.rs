@@ -12,10 +12,6 @@ use crate::failure::Failure;
 use crate::side::line;
 use crate::statistics::{float, micros, percentile, rounded};
 
-/// Of the limit, what is given out at least where nothing befalls the service. Less, and the server may take something else
-/// for a minute than we do.
-const SHARE_MIN: f64 = 0.5;
-
 /// Of a cell.
 #[derive(Serialize)]
 pub struct Outcome {
@@ -53,6 +49,7 @@ pub struct Summary {
     hold: usize,
     broken: usize,
     not_tested: usize,
+    too_little: usize,
 }
 
 /// The line of all cells.
@@ -66,6 +63,8 @@ impl Outcome {
     pub fn of(cell: Cell, matrix: &Matrix, steady: Steady, befell: usize, log: &Log) -> Self {
         let admissions = &log.admissions;
         let fullest = Fullest::of(admissions, nanoseconds(matrix.window));
+        let share = steady.share(admissions, cell.limit);
+        let judged = (cell.fault == Fault::None).then_some(share);
         let took = |admission: &Admission| Duration::from_nanos(admission.answered - admission.asked);
         let mut took: Vec<Duration> = admissions.iter().map(took).collect();
         Self {
@@ -81,10 +80,10 @@ impl Outcome {
             fullest_ended_after_seconds: rounded(seconds(fullest.ends)),
             allowed_p99_us: rounded(percentile(&mut took, 99).map_or(0.0, micros)),
             decided_per_second: rounded(float(log.decided_steadily) / seconds(steady.to - steady.after)),
-            share: rounded(steady.share(admissions, cell.limit)),
+            share: rounded(share),
             share_by_rule: rounded(f64::from(PARTS) / f64::from(PARTS + 1)),
             befell,
-            verdict: Verdict::of(cell.limit, fullest, log.decided_steadily, &steady),
+            verdict: Verdict::of(cell.limit, fullest, log.decided_steadily, &steady, judged),
         }
     }
 
@@ -98,6 +97,7 @@ impl Outcome {
             Verdict::Holds => "holds",
             Verdict::Broken => "BROKEN",
             Verdict::NotTested => "not tested: too few decisions a second to reach it",
+            Verdict::TooLittle => "holds, but too little was given out",
         };
         eprintln!("  at most {most_in_a_window} in a window, limit {}: {verdict}", cell.limit);
         eprintln!(
@@ -113,8 +113,8 @@ impl Outcome {
         if let Some(error) = &self.first_error {
             eprintln!("  the first error: {error}");
         }
-        if cell.fault == Fault::None && self.verdict == Verdict::Holds && *share < SHARE_MIN {
-            eprintln!("  that is little: was the server built with a minute of {} s?", self.window_seconds);
+        if self.verdict == Verdict::TooLittle {
+            eprintln!("  was the server built with a minute of {} s?", self.window_seconds);
         }
         line("exactness", self)
     }
@@ -128,20 +128,28 @@ impl Summary {
             Verdict::Holds => self.hold += 1,
             Verdict::Broken => self.broken += 1,
             Verdict::NotTested => self.not_tested += 1,
+            Verdict::TooLittle => self.too_little += 1,
         }
     }
 
     /// Says it.
     ///
     /// # Errors
-    /// Some cell is broken.
+    /// Some cell does not hold, gave out too little, or tested nothing.
     pub fn report(&self) -> Result<(), Failure> {
-        let Self { cells, hold, broken, not_tested } = self;
-        eprintln!("{cells} cells: {hold} hold, {broken} are broken, {not_tested} tested nothing");
+        let Self { cells, hold, broken, not_tested, too_little } = self;
+        eprintln!(
+            "{cells} cells: {hold} hold, {broken} are broken, {too_little} gave out too little, {not_tested} tested nothing"
+        );
         line("exactness", &Total { all_cells: self })?;
         if *broken > 0 {
             return Err(Failure::Broken(format!(
                 "more than the limit was admitted in {broken} cells of {cells}"
+            )));
+        }
+        if *too_little + *not_tested > 0 {
+            return Err(Failure::Broken(format!(
+                "of {cells} cells, {too_little} gave out too little and {not_tested} tested nothing"
             )));
         }
         Ok(())
