@@ -29,6 +29,8 @@ pub struct Entry {
     pub needs: Vec<Need>,
     /// Which answer may be kept.
     pub drops: u64,
+    /// When it was put first.
+    pub since: u64,
     /// What the row has answered.
     pub answer: Option<Answer>,
     /// What was debited.
@@ -37,30 +39,8 @@ pub struct Entry {
 
 impl Entry {
     /// A question without an answer.
-    pub fn new(ask: Ask, drops: u64) -> Self {
-        Self { ask, needs: Vec::new(), drops, answer: None, stocks: [None, None] }
-    }
-}
-
-/// What a group could not answer, since another held the rows.
-#[derive(Debug, Default)]
-pub struct Left {
-    /// Requests.
-    pub waiters: Vec<Waiter>,
-    /// Questions.
-    pub asks: Vec<(usize, Ask, u64)>,
-}
-
-impl Left {
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.waiters.is_empty() && self.asks.is_empty()
-    }
-
-    /// Takes what was left besides.
-    pub fn extend(&mut self, more: Self) {
-        self.waiters.extend(more.waiters);
-        self.asks.extend(more.asks);
+    pub fn new(ask: Ask, drops: u64, since: u64) -> Self {
+        Self { ask, needs: Vec::new(), drops, since, answer: None, stocks: [None, None] }
     }
 }
 

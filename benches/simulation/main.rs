@@ -2,7 +2,7 @@
 //!
 //! A simulation: seeded, in virtual time, the same numbers in every run. The rule and what replicas hold are the
 //! service's own code (`keystile::limits`); around it are models: traffic ([`traffic`]), one PostgreSQL ([`store`]), and of
-//! each replica the queue, the two lanes and the groups of `src/leases` ([`replica`], [`group`]). Every decision is
+//! each replica the queue, the two lanes and the groups of `src/leases` ([`replica`], [`second`], [`group`]). Every decision is
 //! compared with that of one central limiter that knows all ([`log`]).
 //!
 //! - **It checks**: if any key is ever admitted more often than its limit in any window, the exit code is 1.
@@ -21,6 +21,7 @@ mod outcome;
 #[path = "../throughput/random.rs"]
 mod random;
 mod replica;
+mod second;
 mod store;
 mod traffic;
 mod world;

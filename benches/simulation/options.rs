@@ -55,10 +55,6 @@ pub struct Options {
     /// Time that the store's disk takes to make a commit last, in microseconds
     #[arg(long, value_name = "µs", default_value_t = 1_000)]
     pub flush: u64,
-    /// Not what the service does: before the second lane waits for a row, and then for one alone, it tries ten times again
-    /// for what is free, and the first leaves to it what it has questions about
-    #[arg(long)]
-    pub try_again: bool,
     /// Another seed, other traffic
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -168,9 +164,7 @@ pub struct Plan {
     pub measured: Duration,
     /// What things take.
     pub costs: Costs,
-    /// Rows are tried again and not waited for.
-    pub tries_again: bool,
-    /// Of the traffic.
+    /// Of the traffic, and of pauses.
     pub seed: u64,
 }
 
@@ -212,7 +206,6 @@ impl Options {
                 row: nanos(self.row_cpu),
                 flush: nanos(self.flush),
             },
-            tries_again: self.try_again,
             seed: self.seed,
         }
     }

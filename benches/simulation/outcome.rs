@@ -75,7 +75,6 @@ impl Outcome {
             limits: plan.limits,
             window: plan.window,
             cores: plan.costs.cores,
-            tries_again: plan.tries_again,
             utilisation: by(self.admitted, self.central),
             central_share: by(self.central, asked),
             refused_share: by(self.refused, asked),
@@ -108,7 +107,6 @@ pub struct Report {
     limits: Limits,
     window: Length,
     cores: usize,
-    tries_again: bool,
     /// Admissions by the central limiter's.
     pub utilisation: f64,
     central_share: f64,

@@ -1,14 +1,14 @@
-//! A replica: what it holds, its queue and its two lanes, as `src/leases` has them. Constants are those of
-//! `src/leases/{queue,granting,charging}.rs`.
+//! A replica: what it holds, its queue and its lanes, as `src/leases` has them. Constants are those of
+//! `src/leases/{queue,granting,charging,left}.rs`.
 //!
 //! A replica's own clock is virtual time; work in its memory takes none.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keystile::limits::{Ask, Holding, Need, Taken, Want};
 
-use crate::group::{Entry, Group, Left, NEED, Waiter};
-use crate::store::Lane;
+use crate::group::{Entry, Group, NEED, Waiter};
+use crate::second::{Asked, Left, Round, Second};
 
 const MILLI: u64 = 1_000_000;
 /// What nobody waits for is gathered for so long.
@@ -17,10 +17,8 @@ pub const GATHER: u64 = 20 * MILLI;
 pub const SWEEP_EVERY: u64 = 250 * MILLI;
 const GROUP_MAX: usize = 1_024;
 const WAITING_MAX: usize = 16_384;
-/// A request waits for so long at most, and is not put in the queue again after that.
-const WAIT_MAX: u64 = 1_000 * MILLI;
-/// So often the second lane tries again before it waits, if it tries again at all.
-const TRIES_MAX: u32 = 10;
+/// A request waits for so long at most, and is not tried again after that; nor is a question that nobody waits for.
+pub const WAIT_MAX: u64 = 1_000 * MILLI;
 /// A holding that was not used for so long, and of which nothing is held, is as good as a new one: its demand is nothing.
 const FORGOTTEN_AFTER: u64 = 10_000 * MILLI;
 
@@ -65,7 +63,7 @@ impl Holdings {
 }
 
 /// See above.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replica {
     held: Holdings,
     active: Vec<usize>,
@@ -74,18 +72,14 @@ pub struct Replica {
     due: VecDeque<usize>,
     /// Something is left that the last group had no room for.
     hurries: bool,
-    /// For the second lane.
-    left: Left,
-    /// What it could not have at once, either.
-    rest: Left,
+    /// What the first lane has left.
+    pub second: Second,
     /// Requests that have waited for too long: nobody decides them.
     pub given_up: Vec<Waiter>,
     /// The groups under way, on the first lane and on the second.
     pub groups: [Option<Group>; 2],
     /// When the first lane stops gathering.
     pub gathers_to: Option<u64>,
-    tries_again: bool,
-    tries: u32,
     /// The first lane connects anew.
     pub connects: bool,
 }
@@ -102,9 +96,21 @@ pub enum Next {
 }
 
 impl Replica {
-    /// Holds nothing of so many keys. For `tries_again`, see the option.
-    pub fn new(keys: usize, tries_again: bool) -> Self {
-        Self { held: Holdings((0..keys).map(|_| None).collect()), tries_again, ..Self::default() }
+    /// Holds nothing of so many keys. The seed is that of its pauses.
+    pub fn new(keys: usize, seed: u64) -> Self {
+        Self {
+            held: Holdings((0..keys).map(|_| None).collect()),
+            active: Vec::new(),
+            idle: VecDeque::new(),
+            waiters: VecDeque::new(),
+            due: VecDeque::new(),
+            hurries: false,
+            second: Second::new(seed),
+            given_up: Vec::new(),
+            groups: [None, None],
+            gathers_to: None,
+            connects: false,
+        }
     }
 
     /// Charges a request with what is in hand, or puts it in the queue.
@@ -145,11 +151,11 @@ impl Replica {
     pub fn first(&mut self, now: u64, number: u64) -> Option<Group> {
         let (waiters, due) = (self.waiters.len().min(GROUP_MAX), self.due.len().min(GROUP_MAX));
         let waiters: Vec<Waiter> = self.waiters.drain(..waiters).collect();
-        let due: Vec<usize> = self.due.drain(..due).collect();
+        let mut due: Vec<usize> = self.due.drain(..due).collect();
         self.hurries = !self.due.is_empty();
         self.gathers_to = None;
-        let waiters = self.young(waiters, now);
-        let (waiters, due) = if self.tries_again { self.not_under_way(waiters, due) } else { (waiters, due) };
+        let mut waiters = self.young(waiters, now);
+        self.second.takes_its(&mut waiters, &mut due);
         let is_empty = waiters.is_empty() && due.is_empty();
         (!is_empty).then(|| {
             let entries = self.questions(&waiters, due, BTreeMap::new(), now);
@@ -157,60 +163,19 @@ impl Replica {
         })
     }
 
-    /// Without what the second lane has a question about, which takes its requests.
-    fn not_under_way(&mut self, mut waiters: Vec<Waiter>, mut due: Vec<usize>) -> (Vec<Waiter>, Vec<usize>) {
-        let mut theirs: HashSet<usize> =
-            self.left.asks.iter().chain(&self.rest.asks).map(|(key, ..)| *key).collect();
-        let [_, second] = &self.groups;
-        theirs.extend(second.iter().flat_map(|group| group.entries.keys()));
-        self.left.waiters.extend(waiters.extract_if(.., |waiter| theirs.contains(&waiter.key)));
-        due.retain(|key| !theirs.contains(key));
-        (waiters, due)
-    }
-
-    /// The next group of the second lane; `None` where nothing was left to it. What is free by now is not to wait for what
-    /// is not.
+    /// The next group of the second lane; `None` where nothing is left to it.
     pub fn second(&mut self, now: u64, number: u64) -> Option<Group> {
-        let (takes_all, left) = if self.tries_again { self.left_again() } else { self.left_once() };
+        let (Round { left, is_alone }, old) = self.second.next(now);
+        self.gives_up(old);
         if left.is_empty() {
+            self.second.over(Left::default(), false);
             return None;
         }
-        let Left { waiters, asks } = left;
-        let waiters = self.young(waiters, now);
-        let mut entries: BTreeMap<usize, Entry> = BTreeMap::new();
-        for (key, ask, drops) in asks {
-            let ask = Ask { needed: Need::default(), ..ask };
-            match entries.get_mut(&key) {
-                Some(entry) => {
-                    entry.ask.ahead = entry.ask.ahead.plus(ask.ahead);
-                    entry.ask.returns.extend(ask.returns);
-                    entry.drops = entry.drops.min(drops);
-                }
-                None => drop(entries.insert(key, Entry::new(ask, drops))),
-            }
-        }
-        let entries = self.questions(&waiters, Vec::new(), entries, now);
-        Some(Group::new(now, number, takes_all, entries, waiters))
-    }
-
-    fn left_once(&mut self) -> (bool, Left) {
-        let takes_all = !self.rest.is_empty();
-        (takes_all, std::mem::take(if takes_all { &mut self.rest } else { &mut self.left }))
-    }
-
-    /// Waits only where nothing else has helped, and for one row alone.
-    fn left_again(&mut self) -> (bool, Left) {
-        self.tries = if self.rest.is_empty() { 0 } else { self.tries.saturating_add(1) };
-        let mut left = std::mem::take(&mut self.rest);
-        left.extend(std::mem::take(&mut self.left));
-        let oldest = left.waiters.first().map(|waiter| waiter.key).filter(|_| self.tries >= TRIES_MAX);
-        let Some(oldest) = oldest else { return (false, left) };
-        self.tries = 0;
-        let mut only = Left::default();
-        only.waiters.extend(left.waiters.extract_if(.., |waiter| waiter.key == oldest));
-        only.asks.extend(left.asks.extract_if(.., |(key, ..)| *key == oldest));
-        self.rest = left;
-        (true, only)
+        let Left { waiters, asks, due } = left;
+        let mut entries = BTreeMap::new();
+        asks.into_iter().for_each(|asked| put(&mut entries, asked));
+        let entries = self.questions(&waiters, due, entries, now);
+        Some(Group::new(now, number, is_alone, entries, waiters))
     }
 
     fn questions(
@@ -221,28 +186,30 @@ impl Replica {
         now: u64,
     ) -> BTreeMap<usize, Entry> {
         let mut needed: BTreeMap<usize, Vec<Need>> = BTreeMap::new();
-        for key in due {
-            needed.entry(key).or_default();
-        }
         for waiter in waiters {
             needed.entry(waiter.key).or_default().push(NEED);
         }
-        for (key, needs) in needed {
+        // What is due is asked for beside what was asked for and not answered; what waits needs no other question.
+        let mut new: BTreeSet<usize> = due.into_iter().collect();
+        new.extend(needed.keys().copied().filter(|key| !entries.contains_key(key)));
+        for key in new {
+            let needs = needed.get(&key).map_or(&[][..], Vec::as_slice);
             let sum = needs.iter().fold(Need::default(), |sum, need| sum.plus(*need));
             let Some(held) = self.held.find(key) else { continue };
-            let entry = entries.entry(key).or_insert_with(|| {
-                let (ask, drops) = held.holding.ask(sum, now);
-                Entry::new(ask, drops)
-            });
-            entry.ask.needed = sum;
+            let (ask, drops) = held.holding.ask(sum, now);
+            put(&mut entries, Asked { key, ask, drops, since: now });
+        }
+        for (key, needs) in needed {
+            let Some(entry) = entries.get_mut(&key) else { continue };
+            entry.ask.needed = needs.iter().fold(Need::default(), |sum, need| sum.plus(*need));
             entry.needs = needs;
         }
         entries
     }
 
-    /// A group's answer has come: serves who has waited, in the order of coming. Says of whom it has decided, and how many
-    /// rows others have held.
-    pub fn answered(&mut self, mut group: Group, lane: Lane, now: u64) -> (Vec<(Waiter, Decision)>, usize) {
+    /// A group's answer has come: serves who has waited, in the order of coming. Says of whom it has decided, and what was
+    /// left since others have held the rows.
+    pub fn answered(&mut self, mut group: Group, now: u64) -> (Vec<(Waiter, Decision)>, Left) {
         for (key, entry) in &mut group.entries {
             let (Some(answer), Some(held)) = (&entry.answer, self.held.get(*key)) else { continue };
             entry.stocks = held.holding.answered(answer, group.sent, now, entry.ask.needed, entry.drops);
@@ -276,18 +243,15 @@ impl Replica {
             told.push((waiter, if late(&waiter) { Decision::Undecided } else { decision }));
         }
         self.push_again(again);
-        let held = left.asks.len();
-        let to = if lane.is_second { &mut self.rest } else { &mut self.left };
-        to.extend(left);
-        (told, held)
+        (told, left)
     }
 
     /// Keeps what is left of the debits, and leaves what was not answered to the other lane.
     fn keep(&mut self, group: Group, left: &mut Left, now: u64) {
         for (key, entry) in group.entries {
-            let Entry { ask, drops, answer, stocks, needs: _ } = entry;
+            let Entry { ask, drops, since, answer, stocks, needs: _ } = entry;
             if answer.is_none() {
-                left.asks.push((key, ask, drops));
+                left.asks.push(Asked { key, ask, drops, since });
                 continue;
             }
             let Some(held) = self.held.get(key) else { continue };
@@ -313,13 +277,17 @@ impl Replica {
     fn young(&mut self, waiters: Vec<Waiter>, now: u64) -> Vec<Waiter> {
         let is_young = |waiter: &Waiter| now.saturating_sub(waiter.since) < WAIT_MAX;
         let (young, old): (Vec<Waiter>, Vec<Waiter>) = waiters.into_iter().partition(is_young);
+        self.gives_up(old);
+        young
+    }
+
+    fn gives_up(&mut self, old: Vec<Waiter>) {
         for waiter in &old {
             if let Some(held) = self.held.get(waiter.key) {
                 held.holding.count_waiting(false);
             }
         }
         self.given_up.extend(old);
-        young
     }
 
     /// Looks for what is to be given back, and forgets what nothing is held of.
@@ -345,6 +313,22 @@ impl Replica {
                 idle.push_back((now.saturating_add(FORGOTTEN_AFTER), key));
             }
         }
+    }
+}
+
+/// Puts a question; beside one about the same key that was not answered, what is held ahead is by the newer one.
+fn put(entries: &mut BTreeMap<usize, Entry>, asked: Asked) {
+    let Asked { key, ask, drops, since } = asked;
+    let ask = Ask { needed: Need::default(), ..ask };
+    match entries.get_mut(&key) {
+        Some(entry) => {
+            if !ask.ahead.is_zero() {
+                entry.ask.ahead = ask.ahead;
+            }
+            entry.ask.returns.extend(ask.returns);
+            entry.drops = entry.drops.min(drops);
+        }
+        None => drop(entries.insert(key, Entry::new(ask, drops, since))),
     }
 }
 

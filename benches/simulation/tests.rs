@@ -9,6 +9,7 @@ mod outcome;
 #[path = "../throughput/random.rs"]
 mod random;
 mod replica;
+mod second;
 mod store;
 mod traffic;
 mod world;
@@ -23,6 +24,7 @@ use clap::Parser;
 use log::Log;
 use options::{Options, Plan};
 use outcome::{HEADING, Report, percentile};
+use second::{Left, Second, Then};
 use store::{Lane, Store};
 use traffic::{Traffic, float};
 use world::World;
@@ -124,11 +126,75 @@ fn a_row_goes_to_who_waits_for_it_and_is_left_out_by_others() {
     assert!(store.lock(0, first, false));
 }
 
+fn left(key: usize, since: u64) -> Left {
+    let waiters = vec![group::Waiter { key, since, is_central: true }];
+    Left { waiters, ..Left::default() }
+}
+
+/// Longer than any pause where there is none.
+fn pause(then: Then) -> u64 {
+    match then {
+        Then::Pauses(time) => time,
+        Then::Rests | Then::GoesOn => u64::MAX,
+    }
+}
+
+#[test]
+fn what_was_left_is_tried_again_after_short_pauses_and_longer_ones_when_that_is_in_vain() {
+    let mut lane = Second::new(1);
+    assert!(lane.comes(left(7, 0)));
+    let mut pauses: Vec<u64> = Vec::new();
+    for _ in 0..64 {
+        let (round, old) = lane.next(1);
+        assert!(old.is_empty() && !round.is_alone && round.left.waiters.len() == 1);
+        pauses.push(pause(lane.over(round.left, false)));
+    }
+    assert!(pauses[..31].iter().all(|it| *it <= 2_000_000) && pauses[31..].iter().any(|it| *it > 2_000_000));
+    assert!(pauses.iter().collect::<HashSet<_>>().len() > 32 && pauses.iter().all(|it| *it <= 32_000_000));
+    // What comes meanwhile is no reason to begin, but to make haste.
+    assert!(!lane.comes(left(8, 1)));
+    let (round, _) = lane.next(1);
+    assert_eq!(round.left.waiters.len(), 2);
+    assert!(pause(lane.over(round.left, false)) <= 2_000_000);
+    let _round = lane.next(1);
+    assert_eq!(lane.over(Left::default(), true), Then::Rests);
+}
+
+#[test]
+fn what_has_waited_for_long_waits_alone_in_every_second_round_and_is_given_up_in_the_end() {
+    let mut lane = Second::new(1);
+    assert!(lane.comes(left(7, 0)) && lane.comes(left(8, 1)) && lane.comes(left(7, 900_000_000)));
+    for is_alone in [true, false, true] {
+        let (round, _) = lane.next(900_000_000);
+        assert_eq!((round.is_alone, round.left.waiters.len()), (is_alone, if is_alone { 2 } else { 3 }));
+        assert!(round.left.waiters.iter().all(|it| it.key == 7 || !is_alone));
+        assert!(pause(lane.over(round.left, false)) <= 2_000_000);
+    }
+    let (round, old) = lane.next(1_000_000_001);
+    assert_eq!((round.left.waiters.len(), old.len()), (1, 2));
+}
+
+#[test]
+fn the_first_lane_leaves_to_the_second_whatever_is_about_its_keys() {
+    let mut lane = Second::new(1);
+    let _begins = lane.comes(left(7, 0));
+    let (round, _) = lane.next(1);
+    let mut work = (left(7, 1).waiters, vec![7, 8]);
+    lane.takes_its(&mut work.0, &mut work.1);
+    assert!(work.0.is_empty() && work.1 == [8]);
+    // It has come while the round was under way.
+    assert_eq!(lane.over(Left { waiters: Vec::new(), ..round.left }, true), Then::GoesOn);
+    let (round, _) = lane.next(1);
+    assert_eq!((round.left.waiters.len(), round.left.due.len()), (1, 1));
+    assert_eq!(lane.over(Left::default(), true), Then::Rests);
+    let mut work = (left(7, 1).waiters, vec![7]);
+    lane.takes_its(&mut work.0, &mut work.1);
+    assert_eq!((work.0.len(), work.1.len()), (1, 1));
+}
+
 #[test]
 fn limits_hold_and_are_used_up_on_every_kind_of_traffic() {
-    for plan in
-        plans("--rate 150 --sticky 1,3,5").into_iter().chain(plans("--rate 150 --sticky 5 --try-again"))
-    {
+    for plan in plans("--rate 150 --sticky 1,3,5") {
         let report = report(&plan);
         assert!(report.is_kept(), "{report:?}");
         assert!(report.utilisation > 0.9, "{report:?}");

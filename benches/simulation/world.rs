@@ -10,15 +10,15 @@ use crate::group::{Group, Locking, Waiter};
 use crate::log::Log;
 use crate::options::{Costs, Limits, Plan};
 use crate::outcome::Outcome;
+use crate::random::Random;
 use crate::replica::{Decision, GATHER, Next, Replica, SWEEP_EVERY};
+use crate::second::{LOCK_MAX, Then};
 use crate::store::{Lane, Store};
 use crate::traffic::{Arrival, Traffic, float, nanos_of};
 
 /// Virtual time begins here: a machine that is up for a while.
 const BEGAN: u64 = 1_000_000_000_000;
 const MILLI: u64 = 1_000_000;
-/// A row is waited for so long.
-const LOCK_MAX: u64 = 200 * MILLI;
 /// A statement, or the commit, is waited for so long.
 const PATIENCE: u64 = 800 * MILLI;
 /// How long it takes to connect anew.
@@ -44,6 +44,8 @@ enum Event {
     Lasts(Lane),
     /// The replica knows.
     Answered(Lane),
+    /// The second lane of a replica has paused.
+    Paused(usize),
     /// The first lane of a replica has a connection again.
     Connected(usize),
     /// A replica looks for what is over.
@@ -87,6 +89,7 @@ impl World {
                 Key { most, central: Log::new(most, length), admitted: Log::new(most, length) }
             })
             .collect();
+        let mut seeds = Random::new(plan.seed.wrapping_add(1));
         let measured_from = BEGAN.saturating_add(nanos_of(plan.warm_up));
         let mut world = Self {
             now: BEGAN,
@@ -96,7 +99,7 @@ impl World {
             serial: 0,
             traffic: Traffic::new(plan, BEGAN),
             store: Store::new(keys.len(), &plan.costs),
-            replicas: (0..plan.replicas).map(|_| Replica::new(keys.len(), plan.tries_again)).collect(),
+            replicas: (0..plan.replicas).map(|_| Replica::new(keys.len(), seeds.bits())).collect(),
             keys,
             costs: plan.costs,
             window,
@@ -256,6 +259,7 @@ impl World {
                 self.after(self.costs.network, Event::Answered(lane));
             }
             Event::Answered(lane) => self.answered(lane),
+            Event::Paused(number) => self.begins(Lane { replica: number, is_second: true }),
             Event::Connected(number) => {
                 if let Some(replica) = self.replicas.get_mut(number) {
                     replica.connects = false;
@@ -285,8 +289,9 @@ impl World {
     fn lock_over(&mut self, lane: Lane, number: u64, key: usize) {
         let Some((group, _)) = self.under_way(lane) else { return };
         if group.number == number && group.next_to_lock() == Some(key) {
+            // It has debited nothing: all of it is left.
             self.unlocks(lane);
-            self.failed(lane);
+            self.after(self.costs.network, Event::Answered(lane));
         }
     }
 
@@ -327,18 +332,16 @@ impl World {
 
     /// Nothing of a group may be used, and nobody knows what was debited.
     fn failed(&mut self, lane: Lane) {
+        if lane.is_second {
+            // It has debited nothing: all of it is left.
+            return self.answered(lane);
+        }
         let now = self.now;
         let Some(replica) = self.replicas.get_mut(lane.replica) else { return };
-        let Some(group) = replica.groups.get_mut(usize::from(lane.is_second)).and_then(Option::take) else {
-            return;
-        };
+        let Some(group) = replica.groups.first_mut().and_then(Option::take) else { return };
         replica.failed(group, now);
-        if lane.is_second {
-            self.begins(lane);
-        } else {
-            replica.connects = true;
-            self.after(CONNECTING, Event::Connected(lane.replica));
-        }
+        replica.connects = true;
+        self.after(CONNECTING, Event::Connected(lane.replica));
         self.first_lane(lane.replica);
     }
 
@@ -348,8 +351,14 @@ impl World {
         let Some(group) = replica.groups.get_mut(usize::from(lane.is_second)).and_then(Option::take) else {
             return;
         };
-        let (told, held) = replica.answered(group, lane, now);
-        let is_second_free = replica.groups.get(1).is_some_and(Option::is_none);
+        let asked = group.entries.len();
+        let (told, left) = replica.answered(group, now);
+        let held = left.asks.len();
+        let then = match lane.is_second {
+            true => replica.second.over(left, held < asked),
+            false if replica.second.comes(left) => Then::GoesOn,
+            false => Then::Rests,
+        };
         for (waiter, decision) in told {
             if self.is_measured(waiter.since) {
                 let micros = now.saturating_sub(waiter.since) / 1_000;
@@ -360,8 +369,10 @@ impl World {
         if self.is_measured(now) {
             self.outcome.held += u64::try_from(held).unwrap_or_default();
         }
-        if is_second_free {
-            self.begins(Lane { replica: lane.replica, is_second: true });
+        match then {
+            Then::Rests => {}
+            Then::GoesOn => self.begins(Lane { replica: lane.replica, is_second: true }),
+            Then::Pauses(time) => self.after(time, Event::Paused(lane.replica)),
         }
         self.first_lane(lane.replica);
     }
