@@ -19,6 +19,7 @@ mod answer;
 mod codec;
 mod demand;
 mod holding;
+mod refusal;
 mod row;
 mod status;
 mod stock;
@@ -27,7 +28,8 @@ mod window;
 
 pub use answer::{Answer, Ask, Part, answer, answer_in_turn};
 pub use codec::{CorruptRow, decode, encode};
-pub use holding::{Holding, Refusal, Taken, Want};
+pub use holding::{Holding, Taken, Want};
+pub use refusal::Refusal;
 pub use row::{Return, Row, Shortage, Standing};
 pub use status::{LimitStatus, Whose};
 pub use stock::{LEASE_MAX, Stock};

@@ -338,5 +338,6 @@ fn serve(holding: &mut Holding, entry: &mut Entry, now: u64) -> Option<(Decision
         return Some((Decision::Admitted, Some(taken)));
     }
     let refusal = holding.refusal(NEED, entry.answer.as_ref()?)?;
-    (!holding.gives_up_pieces(&refusal, now)).then_some((Decision::Refused, None))
+    let has_left = entry.stocks.iter().flatten().any(|stock| !stock.left().is_zero());
+    (!holding.gives_up_pieces(&refusal, now) && !has_left).then_some((Decision::Refused, None))
 }

@@ -7,11 +7,9 @@
 //! - Stocks are renewed while they are used: before they run out, and before their time is over.
 
 use super::demand::Demand;
+use super::refusal::LEASE_NANOS;
 use super::stock::Exchange;
-use super::{Answer, Ask, LEASE_MAX, Metric, Need, OwnTime, Return, RowTime, Shortage, Standing, Stock};
-
-/// [`LEASE_MAX`].
-const LEASE_NANOS: OwnTime = LEASE_MAX.as_secs() * 1_000_000_000;
+use super::{Answer, Ask, Metric, Need, OwnTime, Refusal, Return, RowTime, Shortage, Standing, Stock};
 
 /// What is left is given back by itself so long after its time, where much is free: most often a question comes first
 /// that takes it along, and the row is written once less.
@@ -22,31 +20,6 @@ const MUCH: i64 = 4;
 const LOW_PART: i64 = 8;
 /// … or less than this part of [`LEASE_MAX`].
 const LATE_PART: OwnTime = 4;
-
-/// What is in the way of requests, as the row said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The limit that is in the way the longest.
-    pub shortage: Shortage,
-    /// Needs within this are not refused.
-    room: Need,
-    until: OwnTime,
-    exchange: Exchange,
-}
-
-impl Refusal {
-    /// How long it takes from `now` until there is room; `None` where there never is, since more is needed than the limit.
-    #[must_use]
-    pub fn retry_after(&self, need: Need, now: OwnTime) -> Option<std::time::Duration> {
-        let Shortage { limit, most, room_at } = self.shortage;
-        let room_at = room_at.filter(|_| need.of(limit.metric) <= most);
-        room_at.map(|room_at| self.exchange.until(room_at, now))
-    }
-
-    fn is_of(&self, need: Need, now: OwnTime) -> bool {
-        now < self.until && (need.requests > self.room.requests || need.tokens > self.room.tokens)
-    }
-}
 
 /// What came of wanting units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +93,20 @@ impl Holding {
 
     fn has_pieces(&self, refusal: &Refusal) -> bool {
         let metric = refusal.shortage.limit.metric;
-        self.stocks.iter().any(|stock| stock.left().of(metric) > 0)
-            // Others have just given it up.
-            || self.returns.iter().any(|back| back.units.of(metric) > 0)
+        // Or others have just given it up.
+        let mut units = self.stocks.iter().map(Stock::left).chain(self.returns.iter().map(|back| back.units));
+        units.any(|units| units.of(metric) > 0)
     }
 
     /// Where a refusal is due although some of what is in the way is in hand, in stocks of which none is enough: gives
     /// that up, to be given back with the next question. Whether there was anything.
     pub fn gives_up_pieces(&mut self, refusal: &Refusal, now: OwnTime) -> bool {
-        let has_pieces = refusal.shortage.room_at.is_some() && self.has_pieces(refusal);
-        if has_pieces {
-            self.give_up_stocks();
-            self.return_at = now;
+        if refusal.shortage.room_at.is_none() || !self.has_pieces(refusal) {
+            return false;
         }
-        has_pieces
+        self.give_up_stocks();
+        self.return_at = now;
+        true
     }
 
     fn give_up_stocks(&mut self) {
@@ -208,9 +181,7 @@ impl Holding {
 
     fn is_short(&self, now: OwnTime) -> bool {
         // A request that is refused for its size alone says nothing of others.
-        self.refusal.is_some_and(|refusal| {
-            now < refusal.until && (refusal.room.requests == 0 || refusal.room.tokens == 0)
-        })
+        self.refusal.is_some_and(|refusal| refusal.is_remembered(now) && refusal.is_of_all())
     }
 
     /// A request waits for the row from now on, or does not any more.
@@ -230,7 +201,7 @@ impl Holding {
         (Ask { needed, ahead, returns: std::mem::take(&mut self.returns) }, self.drops)
     }
 
-    /// Takes back a question that was not put: what it was to give back is still to be given back.
+    /// Takes back a question that was not put: what it was to give back is still held.
     pub fn unasked(&mut self, ask: Ask, drops: u64, now: OwnTime) {
         if self.remembers(drops) {
             ask.returns.into_iter().for_each(|back| self.keep_return(back, now));
@@ -260,7 +231,7 @@ impl Holding {
             .or_else(|| answer.row.shortage(least, &answer.terms))
             // Of limits that may have changed since it was asked for, nothing is remembered.
             .filter(|_| drops == self.drops)
-            .map(|shortage| refusal_of(answer, shortage, exchange));
+            .map(|shortage| Refusal::of(answer, shortage, exchange));
         self.newest = answer.parts.iter().flatten().fold(self.newest, |newest, part| newest.max(part.at));
         if answer.terms.is_empty() {
             let all = super::Part { at: exchange.row_time, end: i64::MAX, units: Need::default() };
@@ -273,7 +244,7 @@ impl Holding {
     #[must_use]
     pub fn refusal(&self, need: Need, answer: &Answer) -> Option<Refusal> {
         let exchange = self.exchange?;
-        Some(refusal_of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
+        Some(Refusal::of(answer, answer.row.shortage(need, &answer.terms)?, exchange))
     }
 
     /// Keeps stocks that [`Holding::ask`] number `drops` was for. To be called after every [`Holding::answered`].
@@ -386,17 +357,4 @@ impl Holding {
 fn taken_of(stock: &mut Stock, need: Need, now: OwnTime) -> Option<Taken> {
     let units = stock.limited(need);
     stock.take(need, now).then(|| Taken { generation: stock.generation(), at: stock.at(), units })
-}
-
-fn refusal_of(answer: &Answer, shortage: Shortage, exchange: Exchange) -> Refusal {
-    let free = |metric| answer.row.free(metric, &answer.terms).unwrap_or(i64::MAX).max(0);
-    let most = exchange.received.saturating_add(LEASE_NANOS);
-    let room_in = shortage.room_at.map_or(LEASE_MAX, |room_at| exchange.until(room_at, exchange.received));
-    let room_at = exchange.received.saturating_add(u64::try_from(room_in.as_nanos()).unwrap_or(LEASE_NANOS));
-    Refusal {
-        shortage,
-        room: Need { requests: free(Metric::Requests), tokens: free(Metric::Tokens) },
-        until: room_at.min(most),
-        exchange,
-    }
 }
