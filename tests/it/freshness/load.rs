@@ -38,6 +38,8 @@ const CHANGE_EVERY: Duration = Duration::from_millis(60);
 /// How long an answer to a change is waited for, beyond what the change waits for replicas. Nobody knows then whether
 /// it happened.
 const CHANGE_MAX: Duration = Duration::from_secs(4);
+/// A change of which nobody could read how far it has come is certain after five minutes: nobody waits for that.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// What everybody of the load shares.
 #[derive(Debug)]
@@ -250,8 +252,11 @@ impl Load {
 
     /// Asks every replica about what was changed, as soon as the change is certain.
     async fn look(self: Arc<Self>, stop: Stop, promise: Promise) {
-        // The time itself is what is waited for.
         let remaining = promise.from.saturating_sub(self.recorder.now());
+        if remaining > LOOK_MAX {
+            return;
+        }
+        // The time itself is what is waited for.
         let _over = timeout(remaining, pending::<()>()).await;
         let mut asked = JoinSet::new();
         for replica in self.directory.running() {
