@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::group::give_up;
 use super::held::{self, Held};
 use super::queue::{Waiter, Work};
-use crate::limits::{Ask, OwnTime, Subject};
+use crate::limits::{Ask, Need, OwnTime, Subject};
 
 /// A request that has waited for so long is not decided any more; nor is a question that nobody waits for.
 pub(super) const AGE_MAX: OwnTime = 1_000_000_000;
@@ -100,6 +100,12 @@ impl Left {
     /// Puts every question aside. Requests that wait, and what is to be asked about at some time.
     pub(super) fn unasked(self) -> (Vec<Waiter>, Vec<Arc<Held>>) {
         let Self { waiters, asks, mut due } = self;
+        let now = held::now();
+        for held in &due {
+            let mut holding = held.lock();
+            let (ask, drops) = holding.ask(Need::default(), now);
+            holding.unasked(ask, drops, now);
+        }
         due.extend(asks.into_iter().map(Asked::unasked));
         (waiters, due)
     }
