@@ -126,7 +126,7 @@ pub(super) struct Heard(Arc<AtomicBool>);
 impl Heard {
     /// The same connection; what is read of it is heard.
     pub(super) fn listen<IO>(&self, io: IO) -> Listened<IO> {
-        Listened { io, heard: self.clone() }
+        Listened { io, heard: self.clone(), has_begun: false }
     }
 
     fn take(&self) -> bool {
@@ -139,6 +139,8 @@ impl Heard {
 pub(super) struct Listened<IO> {
     io: IO,
     heard: Heard,
+    /// Something was read, or tried to be.
+    has_begun: bool,
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Listened<IO> {
@@ -147,6 +149,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Listened<IO> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.has_begun = true;
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
         if read.is_ready() {
             self.heard.0.store(true, Ordering::Relaxed);
@@ -172,8 +175,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Listened<IO> {
         Pin::new(&mut self.io).poll_write_vectored(context, slices)
     }
 
+    /// h2 asks at the very beginning, to know from which length on a frame is written by itself: from 256 bytes on where the
+    /// answer is yes, else from 1024. An answer with rate limits is in between, and is to leave together with others.
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.has_begun && self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,3 +189,6 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Listened<IO> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;
