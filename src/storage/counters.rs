@@ -27,9 +27,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// The server gives up before we do, and lets go of the rows of a replica that stands still. Nobody waits for a row for long:
-/// others wait for this group meanwhile.
+/// others wait for this group meanwhile. Plans are made once, on a table that may be empty then: they are to go by the index.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = '700ms'; \
-     SET LOCAL lock_timeout = '20ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off";
+     SET LOCAL lock_timeout = '20ms'; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL jit = off; \
+     SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 /// Of rows that are there nothing is inserted, so that whoever holds one is not waited for.
 const MAKE: &str = "INSERT INTO limit_counters (kind, subject_id) \
      SELECT * FROM unnest($1, $2) AS made (kind, subject_id) WHERE NOT EXISTS ( \
