@@ -13,6 +13,7 @@
 mod waiter;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,9 @@ pub const STALENESS_MAX: Duration = Duration::from_secs(300);
 /// The shortest.
 pub const STALENESS_MIN: Duration = Duration::from_secs(1);
 
-/// What is left of the caller's deadline for the answer.
-const ANSWER_TIME: Duration = Duration::from_millis(20);
+/// For its way back the answer is left a tenth of what the caller has left, but no less and no more than this: an answer
+/// that comes too late is a token that nobody has.
+const ANSWER_TIME: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(500);
 /// The shortest pause between two looks at the table, and the longest. Mostly a change has come everywhere after a few
 /// milliseconds; for one that takes longer, a pause is a third of the time that it has taken so far.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -157,7 +159,9 @@ impl Replicas {
     /// `answer_by`.
     pub async fn wait_for(self: &Arc<Self>, change: Stamp, answer_by: Option<Instant>) -> Propagation {
         let began = clock::monotonic_now();
-        let left = answer_by.map(|by| by.saturating_duration_since(began).saturating_sub(ANSWER_TIME));
+        let left = answer_by.map(|by| by.saturating_duration_since(began));
+        let left =
+            left.map(|left| left.saturating_sub((left / 10).clamp(*ANSWER_TIME.start(), *ANSWER_TIME.end())));
         let mut waiter = Waiter::new(self, change);
         let limit = left.map_or(self.wait, |left| left.min(self.wait));
         let propagation = match timeout(limit, waiter.until_complete()).await {
